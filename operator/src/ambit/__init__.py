@@ -1,0 +1,1 @@
+"""Ambit: environments for AI agents, and bounds that hold."""
