@@ -1,0 +1,1 @@
+"""What Ambit says of itself: metric, reason and log names, each defined once, here."""
