@@ -3,7 +3,7 @@
 It runs on the process's own event loop, so that a process whose loop hangs fails its liveness probe.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -22,8 +22,11 @@ def split_address(listen: str) -> tuple[str, int]:
 
 
 @asynccontextmanager
-async def serve(listen: str, not_ready: NotReady) -> AsyncIterator[str]:
-    """Serves the three paths at `listen` (HOST:PORT; port 0: any free one) while the block runs; yields the address it got, HOST:PORT."""
+async def serve(listen: str, not_ready: NotReady) -> AsyncGenerator[str]:
+    """Serves the three paths at `listen` (HOST:PORT; port 0: any free one) while the block runs.
+
+    Yields the address it got, HOST:PORT.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -1,7 +1,7 @@
 """Structured logs: one JSON object a line, to stderr.
 
-Every record has `time`, `level`, `component`, `logger`, `message`; whatever is passed as `extra={"fields": {...}}` stands beside them. No
-secret, token, prompt or answer is ever a field.
+Every record has `time`, `level`, `component`, `logger`, `message`; whatever is passed as `extra={"fields": {...}}`
+stands beside them. No secret, token, prompt or answer is ever a field.
 """
 
 import json

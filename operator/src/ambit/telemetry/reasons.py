@@ -1,7 +1,7 @@
 """The reasons that status, Events, metrics, errors and the ledger share: one table, one word per cause.
 
-A reason is CamelCase (the Kubernetes API conventions) and is documented where it is defined. Every process takes its words from here, so
-that what `kubectl get` shows, what a dashboard counts and what a client is told are the same.
+A reason is CamelCase (the Kubernetes API conventions) and is documented where it is defined. Every process takes its
+words from here, so that what `kubectl get` shows, what a dashboard counts and what a client is told are the same.
 """
 
 from enum import StrEnum
