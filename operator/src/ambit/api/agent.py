@@ -1,0 +1,70 @@
+"""Agent: what runs, where, under which Budget, with which models and bounds. A session is one run of it."""
+
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
+from ambit.api.base import ApiModel, Column, Doc, Resource, ResourceKind, Rule, StatusModel
+from ambit.api.common import Bounds, Models, ObjectRef, ObservedGeneration
+from ambit.api.conditions import Conditions
+from ambit.api.environment import Environment
+
+DEFAULT_BUDGET_NAME = "default"
+
+
+class AgentSpec(ApiModel):
+    """What an Agent is."""
+
+    budget_ref: Annotated[
+        ObjectRef | None,
+        Doc(
+            "The Budget that its sessions spend. One of another namespace must allow it.",
+            example="{name: research}",
+            absent="the namespace's Budget named default",
+        ),
+    ] = None
+    environment: Annotated[
+        Environment, Doc("Where its sessions run.", example="{isolate: {code: {configMapRef: {name: researcher}}}}")
+    ]
+    models: Models = ()
+    bounds: Annotated[
+        Bounds,
+        Doc("What each session may use at most, besides the Budget's limits.", example='{runtime: 10m, usd: "0.50"}'),
+    ] = Bounds()
+
+
+class SessionCounts(StatusModel):
+    """How many sessions there are."""
+
+    active: Annotated[int, Ge(0), Doc("Sessions that have not ended.", example="4", unit="sessions")] = 0
+
+
+class AgentStatus(StatusModel):
+    """What Ambit says of an Agent."""
+
+    observed_generation: ObservedGeneration = 0
+    conditions: Conditions = ()
+    sessions: Annotated[
+        SessionCounts | None, Doc("How many sessions it has.", example="{active: 4}", absent="not counted yet")
+    ] = None
+
+
+class Agent(Resource):
+    """An Agent is code or an image with bounds; `ambit run NAMESPACE/NAME "input"` opens a session of it. Its sessions
+    run in an environment that reaches nothing but the gateway, and spend from its Budget.
+    """
+
+    resource: ClassVar[ResourceKind] = ResourceKind(
+        kind="Agent",
+        plural="agents",
+        short_name="agt",
+        columns=(Column("Sessions", ".status.sessions.active", type="integer"),),
+    )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.metadata.name.size() <= 63",
+            "choose a name of at most 63 characters: it is written as a label on all that runs for the Agent",
+        ),
+    )
+    spec: AgentSpec
+    status: AgentStatus = AgentStatus()

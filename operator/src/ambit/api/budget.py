@@ -1,0 +1,204 @@
+"""Budget: limits that all sessions under it share, over windows of time."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from annotated_types import MaxLen, MinLen
+
+from ambit.api.base import ApiModel, Column, Doc, ListMap, Resource, ResourceKind, Rule, StatusModel
+from ambit.api.common import AllowedNamespaces, ObjectRef, ObservedGeneration
+from ambit.api.conditions import Conditions
+from ambit.api.fields import Count, Duration, Usd
+
+
+class Window(StrEnum):
+    """The time that a limit is about."""
+
+    LIFETIME = "Lifetime"
+    """For ever; it never resets."""
+    DAY = "Day"
+    """A civil day of the Budget's time zone."""
+    MINUTE = "Minute"
+    """A minute of the clock: a rate."""
+
+
+class ResourceName(StrEnum):
+    """What is counted, in the order in which it is listed."""
+
+    USD = "usd"
+    TOKENS = "tokens"
+    MODEL_CALLS = "modelCalls"
+    RUNTIME = "runtime"
+
+
+class BudgetLimit(ApiModel):
+    """Limits over one window; every one that is set holds."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.usd) || has(self.tokens) || has(self.modelCalls) || has(self.runtime)",
+            'give at least one of usd, tokens, modelCalls and runtime, for example {window: Day, usd: "200"}',
+        ),
+    )
+    window: Annotated[
+        Window,
+        Doc(
+            "The time that the limits are about: Lifetime never resets, Day is a civil day of the time zone, Minute is"
+            " a rate.",
+            example="Day",
+        ),
+    ]
+    usd: Annotated[
+        Usd | None, Doc("Cost of model calls.", example='"200"', unit="US dollars", absent="not limited in this window")
+    ] = None
+    tokens: Annotated[
+        Count | None,
+        Doc(
+            "Tokens of model calls, input (cached too) and output.",
+            example="2M",
+            unit="tokens",
+            absent="not limited in this window",
+        ),
+    ] = None
+    model_calls: Annotated[
+        Count | None, Doc("Model calls.", example="600", unit="calls", absent="not limited in this window")
+    ] = None
+    runtime: Annotated[
+        Duration | None,
+        Doc(
+            "Time that sessions' environments run, added up.",
+            example="5000h",
+            unit="duration of h, m, s and ms",
+            absent="not limited in this window",
+        ),
+    ] = None
+
+
+class BudgetSpec(ApiModel):
+    """What a Budget allows."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.parentRef) == has(oldSelf.parentRef)"
+            " && (!has(self.parentRef) || self.parentRef == oldSelf.parentRef)",
+            "parentRef cannot be changed: what is spent was charged to that parent; create another Budget instead",
+        ),
+    )
+    parent_ref: Annotated[
+        ObjectRef | None,
+        Doc(
+            "The Budget above; the limits of every ancestor hold too. It cannot be changed.",
+            example="{name: organisation, namespace: platform}",
+            absent="no Budget above",
+        ),
+    ] = None
+    allowed_namespaces: Annotated[
+        AllowedNamespaces,
+        Doc(
+            "The namespaces whose Budgets may have this one as parent, and whose Agents and Sandboxes may use it.",
+            example="{from: Selector, selector: {matchLabels: {team: research}}}",
+        ),
+    ] = AllowedNamespaces()
+    time_zone: Annotated[
+        str,
+        MaxLen(512),
+        Rule(
+            "self.size() <= 64 && self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$')",
+            "write a time zone of the IANA database, such as Etc/UTC or Europe/Berlin",
+        ),
+        Doc("The IANA time zone whose civil days the window Day counts.", example="Europe/Berlin"),
+    ] = "Etc/UTC"
+    limits: Annotated[
+        tuple[BudgetLimit, ...],
+        MinLen(1),
+        MaxLen(3),
+        ListMap(("window",)),
+        Doc(
+            "The limits, one entry a window; every one holds.",
+            example='[{window: Day, usd: "200"}, {window: Minute, modelCalls: 600}]',
+        ),
+    ]
+
+
+class ResourceUsage(StatusModel):
+    """How one resource stands in one window."""
+
+    resource: Annotated[ResourceName, Doc("What is counted.", example="usd")]
+    limit: Annotated[str, MaxLen(64), Doc("The limit that holds.", example='"200"', unit="that of the limit")]
+    spent: Annotated[str, MaxLen(64), Doc("What was used.", example='"131.20"', unit="that of the limit")]
+    held: Annotated[
+        str,
+        MaxLen(64),
+        Doc("What is reserved for work that is under way.", example='"4.10"', unit="that of the limit"),
+    ]
+    remaining: Annotated[
+        str,
+        MaxLen(64),
+        Doc(
+            "What is neither spent nor held; 0 where a lowered limit is exceeded.",
+            example='"64.70"',
+            unit="that of the limit",
+        ),
+    ]
+
+
+class WindowUsage(StatusModel):
+    """How a Budget stands in the running window."""
+
+    window: Annotated[Window, Doc("The window.", example="Day")]
+    start: Annotated[
+        str | None,
+        MaxLen(64),
+        Doc("When the running window began, RFC 3339.", example='"2026-01-02T00:00:00Z"', absent="Lifetime has none"),
+    ] = None
+    end: Annotated[
+        str | None,
+        MaxLen(64),
+        Doc(
+            "When it ends and the next begins at zero, RFC 3339.",
+            example='"2026-01-03T00:00:00Z"',
+            absent="Lifetime has none",
+        ),
+    ] = None
+    usage: Annotated[
+        tuple[ResourceUsage, ...],
+        MaxLen(4),
+        ListMap(("resource",)),
+        Doc("Each limited resource.", example='[{resource: usd, limit: "200", spent: "131.20"}]'),
+    ] = ()
+
+
+class BudgetStatus(StatusModel):
+    """What Ambit says of a Budget."""
+
+    observed_generation: ObservedGeneration = 0
+    conditions: Conditions = ()
+    limits: Annotated[
+        tuple[WindowUsage, ...],
+        MaxLen(3),
+        ListMap(("window",)),
+        Doc(
+            "How each limited window stands; mirrored from the ledger at most once a second.", example="[{window: Day}]"
+        ),
+    ] = ()
+
+
+class Budget(Resource):
+    """A Budget bounds what all sessions under it may use together, over windows of time; the limits of its parents hold
+    too. Nothing runs without one.
+    """
+
+    resource: ClassVar[ResourceKind] = ResourceKind(
+        kind="Budget",
+        plural="budgets",
+        short_name="bud",
+        columns=(
+            Column("Window", ".status.limits[*].window"),
+            Column("Spent-USD", ".status.limits[*].usage[?(@.resource=='usd')].spent"),
+            Column("Limit-USD", ".status.limits[*].usage[?(@.resource=='usd')].limit"),
+            Column("Spent-Tokens", ".status.limits[*].usage[?(@.resource=='tokens')].spent", wide=True),
+            Column("Limit-Tokens", ".status.limits[*].usage[?(@.resource=='tokens')].limit", wide=True),
+        ),
+    )
+    spec: BudgetSpec
+    status: BudgetStatus = BudgetStatus()

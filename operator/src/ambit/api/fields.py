@@ -1,0 +1,126 @@
+"""The field types that several kinds share: names, amounts, durations, with their rules.
+
+Lengths bound what a CEL rule may cost; where a user is likely to meet a bound, it is a rule with a message and the
+length lies above it.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from annotated_types import MaxLen
+from pydantic import AfterValidator, BeforeValidator
+
+from ambit.api.base import Rule
+from ambit.api.quantities import parse_count, parse_duration_ms, parse_price_picos_per_token, parse_usd_nanos
+
+
+@dataclass(frozen=True)
+class IntOrString:
+    """The apiserver takes a whole number or a string; the model keeps the string."""
+
+
+def _as_string(value: Any) -> Any:
+    """A whole number as it is written (a bool is one to Python, not to us); the rest is for the type to judge."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _checked(parse: Any) -> AfterValidator:
+    def check(written: str) -> str:
+        parse(written)
+        return written
+
+    return AfterValidator(check)
+
+
+MAX_USD = "1G"
+MAX_COUNT = "1P"
+
+Usd = Annotated[
+    str,
+    BeforeValidator(_as_string),
+    _checked(parse_usd_nanos),
+    IntOrString(),
+    MaxLen(64),
+    Rule(
+        f"isQuantity(string(self)) && quantity(string(self)).sign() >= 0"
+        f" && quantity(string(self)).compareTo(quantity('{MAX_USD}')) <= 0",
+        f'write US dollars as a quantity from 0 to {MAX_USD}, such as "2500" or "0.05"; finer than a nano-dollar is'
+        " rounded up to one",
+    ),
+]
+"""Money in US dollars."""
+
+Count = Annotated[
+    str,
+    BeforeValidator(_as_string),
+    _checked(parse_count),
+    IntOrString(),
+    MaxLen(64),
+    Rule(
+        f"isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).sign() >= 0"
+        f" && quantity(string(self)).compareTo(quantity('{MAX_COUNT}')) <= 0",
+        f"write a whole number from 0 to {MAX_COUNT}, such as 100, 500k or 2M",
+    ),
+]
+"""A whole number of things."""
+
+DURATION_CEL = "self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$')"
+Duration = Annotated[
+    str,
+    _checked(parse_duration_ms),
+    MaxLen(64),
+    Rule(DURATION_CEL, "write a duration of h, m, s and ms with whole numbers, such as 30m, 1h30m or 45s"),
+]
+"""A length of time (GEP-2257)."""
+
+Price = Annotated[
+    str,
+    BeforeValidator(_as_string),
+    _checked(parse_price_picos_per_token),
+    IntOrString(),
+    MaxLen(64),
+    Rule(
+        r"string(self).matches('^[0-9]{1,6}([.][0-9]{1,6})?$')",
+        'write US dollars per million tokens as a plain number with at most six decimals, in quotes: "0.30"',
+    ),
+]
+"""US dollars per million tokens."""
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_as_string),
+    IntOrString(),
+    MaxLen(64),
+    Rule("isQuantity(string(self))", "write a Kubernetes quantity, such as 500m, 2 or 1Gi"),
+]
+"""A Kubernetes resource quantity, passed on to the Pod as it is."""
+
+Name = Annotated[
+    str,
+    MaxLen(512),
+    Rule(
+        "self.size() <= 253 && self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+        "write the name of an object: lower-case letters, digits, '-' and '.', at most 253 characters",
+    ),
+]
+"""The name of another object."""
+
+Namespace = Annotated[
+    str,
+    MaxLen(512),
+    Rule(
+        "self.size() <= 63 && self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+        "write the name of a namespace: lower-case letters, digits and '-', at most 63 characters",
+    ),
+]
+"""The name of a namespace."""
+
+DataKey = Annotated[
+    str,
+    MaxLen(512),
+    Rule(
+        "self.size() <= 253 && self.matches('^[-._a-zA-Z0-9]+$')",
+        "write a key of the Secret or ConfigMap: letters, digits, '-', '_' and '.', at most 253 characters",
+    ),
+]
+"""A key of a Secret or ConfigMap."""
