@@ -4,7 +4,7 @@ Where the field has a standard name (controller-runtime's `…_reconcile_total`,
 behind the prefix.
 """
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 # -- process ------------------------------------------------------------
 BUILD_INFO = Gauge("ambit_build_info", "Always 1; the version stands in the label.", ["version", "component"])
@@ -21,3 +21,56 @@ KUBE_RELISTS = Counter(
 KUBE_UNDECODABLE = Counter(
     "ambit_kube_undecodable_total", "Objects kept out of a cache because they could not be read.", ["resource"]
 )
+
+# -- isolate host ---------------------------------------------------------
+ISOLATE_SESSIONS = Gauge("ambit_isolate_sessions", "Sessions that run on this isolate host now.")
+ISOLATE_OPENS = Counter(
+    "ambit_isolate_opens_total",
+    "Sessions asked of this isolate host, by how it went: Opened, or the reason it was refused for.",
+    ["result"],
+)
+ISOLATE_SESSION_ENDS = Counter(
+    "ambit_isolate_session_ends_total", "Sessions that ended on this isolate host, by reason.", ["reason"]
+)
+ISOLATE_OPEN_SECONDS = Histogram(
+    "ambit_isolate_open_seconds",
+    "From the gateway's request to the first byte of the agent's answer.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60),
+)
+ISOLATE_SHARD_STARTS = Counter(
+    "ambit_isolate_shard_starts_total",
+    "Shards (workerd processes) started, by what became of the one before: First, Recycled, Hung, Exited, "
+    "UnloadFailed.",
+    ["cause"],
+)
+ISOLATE_EGRESS_REFUSED = Counter(
+    "ambit_isolate_egress_refused_total",
+    "Requests of agents that this host did not pass on to the gateway, by reason: UnknownSession, TooManyRequests, "
+    "GatewayUnavailable.",
+    ["reason"],
+)
+
+# -- operator -------------------------------------------------------------
+RECONCILES = Counter(
+    "ambit_reconcile_total",
+    "Passes of a reconciler, by how they ended: success, conflict (somebody else wrote first), error (apiserver or "
+    "ledger), defect (a bug).",
+    ["controller", "result"],
+)
+RECONCILE_SECONDS = Histogram(
+    "ambit_reconcile_duration_seconds",
+    "How long one pass of a reconciler took.",
+    ["controller"],
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+WORKQUEUE_DEPTH = Gauge("ambit_workqueue_depth", "Objects waiting for a reconciler, delayed ones too.", ["controller"])
+WATCH_VANISHED = Counter(
+    "ambit_watch_vanished_total", "Objects that vanished unseen by the watch and were found by a list.", ["resource"]
+)
+SANDBOXES = Gauge("ambit_sandboxes", "Sandboxes by the reason of their Ready condition.", ["reason"])
+SANDBOX_START_SECONDS = Histogram(
+    "ambit_sandbox_start_seconds",
+    "From a Sandbox's creation to its container's start, by the apiserver's and the node's clocks.",
+    buckets=(0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 120, 300),
+)
+SANDBOX_ENDS = Counter("ambit_sandbox_ends_total", "Container sessions that ended, by reason.", ["reason"])
