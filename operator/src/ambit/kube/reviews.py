@@ -1,7 +1,7 @@
 """Who is it, and may they: TokenReview and SubjectAccessReview as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ class Identity:
     username: str
     groups: tuple[str, ...] = ()
     uid: str = ""
-    extra: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
     @property
     def pod_name(self) -> str | None:
