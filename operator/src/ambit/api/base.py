@@ -7,7 +7,7 @@ apiserver, `annotated_types` bounds hold in both places. `ambit.api.schema` read
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from pydantic.alias_generators import to_camel
 
 GROUP = "ambit.dev"
@@ -116,7 +116,13 @@ class ApiModel(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: camelCase keys, nothing that is absent."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return self.model_dump(mode="json", by_alias=True)
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # An empty list is left out as well: CEL's has() would take it for one that the user wrote.
+        fields: dict[str, Any] = handler(self)
+        return {name: value for name, value in fields.items() if value is not None and value != []}
 
 
 class StatusModel(ApiModel):

@@ -73,8 +73,8 @@ class Backend(ApiModel):
         Rule(
             "self.size() <= 1024 && !self.endsWith('/v1') && self.matches("
             "'^https?://[A-Za-z0-9._-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?$')",
-            "write http:// or https://, a host, and if need be a port and a path; no slash, query or fragment at the end,"
-            " and not the wire format's own path (/v1/…), which the gateway adds: https://api.anthropic.com",
+            "write http:// or https://, a host, and if need be a port and a path; no slash, query or fragment at the"
+            " end, and not the wire format's own path (/v1/…), which the gateway adds: https://api.anthropic.com",
         ),
         Doc(
             "The server's address, before `/v1/…`. Plain http only inside the cluster.",

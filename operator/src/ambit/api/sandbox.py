@@ -40,7 +40,7 @@ class SandboxSpec(ApiModel):
             "give exactly one of agentRef (a session of a container Agent) and environment (a Sandbox of its own)",
         ),
         Rule(
-            "!has(self.agentRef) || (!has(self.budgetRef) && !has(self.models))",
+            "!has(self.agentRef) || (!has(self.budgetRef) && (!has(self.models) || self.models.size() == 0))",
             "leave out budgetRef and models beside agentRef: they are the Agent's",
         ),
         Rule(

@@ -1,0 +1,122 @@
+"""Whether a ModelRoute can be called, and what a session that names it calls."""
+
+from collections.abc import Iterable
+
+from ambit.api.base import ObjectKey
+from ambit.api.common import ModelBinding
+from ambit.api.conditions import ConditionType
+from ambit.api.model_route import ModelRoute
+from ambit.api.quantities import parse_count
+from ambit.policy.facts import CredentialState, Facts, SecretKey
+from ambit.policy.price import Price
+from ambit.policy.references import allows
+from ambit.policy.verdict import Denied, Problem, RouteBinding, RouteUsable, RouteVerdict
+from ambit.telemetry.reasons import Denial
+
+CREDENTIAL_READER_ROLE = "ambit-credential-reader"
+
+
+def credential_of(route: ModelRoute) -> SecretKey | None:
+    """The Secret that the gateway needs for the route."""
+    ref = route.spec.backends[0].credential_ref
+    return None if ref is None else SecretKey(route.key.namespace, ref.name, ref.key)
+
+
+def judge_route(route: ModelRoute, facts: Facts) -> RouteVerdict:
+    """Usable, or why not: the state of its credential."""
+    credential = credential_of(route)
+    problem = None if credential is None else _credential_problem(credential, facts)
+    return RouteUsable() if problem is None else Denied((problem,))
+
+
+def bind_models(
+    models: Iterable[ModelBinding], namespace: str, facts: Facts
+) -> tuple[dict[str, RouteBinding], dict[str, Problem]]:
+    """The models that something in `namespace` names: those that can be called, and what is wrong with the others."""
+    usable: dict[str, RouteBinding] = {}
+    unusable: dict[str, Problem] = {}
+    for model in models:
+        bound = _bind(model, namespace, facts)
+        if isinstance(bound, Problem):
+            unusable[model.name] = bound
+        else:
+            usable[model.name] = bound
+    return usable, unusable
+
+
+def _bind(model: ModelBinding, namespace: str, facts: Facts) -> RouteBinding | Problem:
+    key = model.route_ref.key(namespace)
+    route = facts.routes.get(key)
+    if route is None:
+        return _unresolved(
+            Denial.ROUTE_NOT_FOUND,
+            f"model {model.name}: there is no ModelRoute {key}: create it, or correct spec.models",
+        )
+    if not allows(route.spec.allowed_namespaces, key.namespace, namespace, facts.namespaces):
+        return _unresolved(
+            Denial.ROUTE_FORBIDDEN,
+            f"model {model.name}: ModelRoute {key} does not allow namespace {namespace}: set its spec.allowedNamespaces",
+        )
+    verdict = judge_route(route, facts)
+    if isinstance(verdict, Denied):
+        problem = verdict.problems[0]
+        return _unresolved(problem.reason, f"model {model.name}: ModelRoute {key}: {problem.message}")
+    return _binding(model.name, key, route)
+
+
+def _binding(name: str, key: ObjectKey, route: ModelRoute) -> RouteBinding:
+    backend = route.spec.backends[0]
+    return RouteBinding(
+        name=name,
+        route=key,
+        backend=backend.name,
+        provider=backend.provider,
+        url=backend.url,
+        model=backend.model,
+        credential=credential_of(route),
+        price=Price.of(backend.price),
+        context_tokens=parse_count(backend.limits.context_tokens),
+        max_output_tokens=parse_count(backend.limits.max_output_tokens),
+        prompt_overhead_tokens=parse_count(backend.limits.prompt_overhead_tokens),
+    )
+
+
+def _credential_problem(credential: SecretKey, facts: Facts) -> Problem | None:
+    secret = f"Secret {credential.namespace}/{credential.name}"
+    match facts.credentials.get(credential):
+        case CredentialState.GRANTED | CredentialState.READABLE:
+            return None
+        case None:
+            return Problem(
+                Denial.CREDENTIAL_UNKNOWN, f"whether the gateway may read {secret} has not been found out yet"
+            )
+        case CredentialState.FORBIDDEN:
+            return Problem(
+                Denial.CREDENTIAL_FORBIDDEN,
+                f"the gateway may not read {secret}; if it shall read the Secrets of this namespace, run:"
+                f" {grant_command(credential.namespace, facts)}",
+            )
+        case CredentialState.SECRET_MISSING:
+            return Problem(
+                Denial.SECRET_MISSING,
+                f"there is no {secret}: create it with kubectl -n {credential.namespace} create secret generic"
+                f" {credential.name} --from-file={credential.key}=FILE",
+            )
+        case CredentialState.KEY_MISSING:
+            return Problem(
+                Denial.KEY_MISSING,
+                f"{secret} has no value under the key {credential.key!r}: add it, or correct credentialRef.key",
+            )
+
+
+def grant_command(namespace: str, facts: Facts) -> str:
+    """The command with which a namespace lets the gateway read its Secrets."""
+    account = facts.gateway
+    return (
+        f"kubectl -n {namespace} create rolebinding {CREDENTIAL_READER_ROLE} --clusterrole={CREDENTIAL_READER_ROLE}"
+        f" --serviceaccount={account.namespace}:{account.service_account}"
+    )
+
+
+def _unresolved(reason: Denial, message: str) -> Problem:
+    return Problem(reason, message, ConditionType.RESOLVED_REFS)

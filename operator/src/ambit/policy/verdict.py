@@ -1,0 +1,127 @@
+"""What a judgement says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ambit.api.base import ObjectKey
+from ambit.api.budget import ResourceName, Window
+from ambit.api.conditions import ConditionType
+from ambit.api.environment import ContainerEnvironment
+from ambit.api.model_route import Provider
+from ambit.policy.bounds import SessionBounds
+from ambit.policy.facts import SecretKey
+from ambit.policy.price import Price
+from ambit.telemetry.reasons import Denial
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, for the condition that speaks of it. The message says what to do."""
+
+    reason: Denial
+    message: str
+    condition: ConditionType = ConditionType.ACCEPTED
+
+
+class AccountLimit(NamedTuple):
+    """One limit of an account. Units: nano-dollars, tokens, calls, milliseconds."""
+
+    window: Window
+    resource: ResourceName
+    amount: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account as the ledger is to have it (`putAccount`)."""
+
+    path: str
+    parent: str | None
+    limits: tuple[AccountLimit, ...] = ()
+    time_zone: str | None = None
+    """None: that of the account above."""
+
+
+@dataclass(frozen=True)
+class RouteBinding:
+    """How one model of a session is reached. Everything is parsed: integers, not text."""
+
+    name: str
+    """What the agent calls it."""
+    route: ObjectKey
+    backend: str
+    provider: Provider
+    url: str
+    """Without `/v1/…` and without a slash at the end: the wire format's own path is added to it."""
+    model: str
+    """What the server calls it."""
+    credential: SecretKey | None
+    """None: the server is called without a key."""
+    price: Price
+    context_tokens: int
+    max_output_tokens: int
+    prompt_overhead_tokens: int
+
+
+@dataclass(frozen=True)
+class IsolateBinding:
+    """Where an isolate session finds its pool and its code."""
+
+    pool: ObjectKey
+    code: ObjectKey
+    main: str
+
+
+@dataclass(frozen=True)
+class SessionPolicy:
+    """What a session may do. Two that are equal allow the same."""
+
+    account_parent: str
+    """The account under which the session's own is opened: the Agent's, or the Budget's for a Sandbox of its own."""
+    budget: ObjectKey
+    environment: IsolateBinding | ContainerEnvironment
+    models: Mapping[str, RouteBinding]
+    """By the agent's own name for the model."""
+    unusable: Mapping[str, Problem]
+    """Models that are named and cannot be called now, and why; the session runs without them."""
+    bounds: SessionBounds
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """It may run. `account`: the Agent's own account, None for a Sandbox of its own."""
+
+    policy: SessionPolicy
+    account: Account | None
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What is wrong and does not keep it from running: models that cannot be called."""
+        return tuple(self.policy.unusable.values())
+
+
+@dataclass(frozen=True)
+class Denied:
+    """It may not run; at least one problem, the first the most important."""
+
+    problems: tuple[Problem, ...]
+
+
+Verdict = Allowed | Denied
+
+
+@dataclass(frozen=True)
+class BudgetAccepted:
+    """The Budget holds, as this account."""
+
+    account: Account
+
+
+@dataclass(frozen=True)
+class RouteUsable:
+    """The route can be called by those that it allows."""
+
+
+BudgetVerdict = BudgetAccepted | Denied
+RouteVerdict = RouteUsable | Denied
