@@ -183,9 +183,7 @@ def _new_certificate(now: datetime, names: tuple[str, ...]) -> tuple[bytes, byte
     return (
         authority,
         certificate.public_bytes(serialization.Encoding.PEM) + authority,
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )
 
 
@@ -221,5 +219,3 @@ def gateway_names(namespace: str) -> tuple[str, ...]:
         "localhost",
         "127.0.0.1",
     )
-
-
