@@ -1,0 +1,1 @@
+"""Upstream Kubernetes as processes on this machine: no Docker, no registry, nothing left behind."""
