@@ -55,7 +55,8 @@ def _bind(model: ModelBinding, namespace: str, facts: Facts) -> RouteBinding | P
     if not allows(route.spec.allowed_namespaces, key.namespace, namespace, facts.namespaces):
         return _unresolved(
             Denial.ROUTE_FORBIDDEN,
-            f"model {model.name}: ModelRoute {key} does not allow namespace {namespace}: set its spec.allowedNamespaces",
+            f"model {model.name}: ModelRoute {key} does not allow namespace {namespace}: set its"
+            " spec.allowedNamespaces",
         )
     verdict = judge_route(route, facts)
     if isinstance(verdict, Denied):
@@ -87,23 +88,23 @@ def _credential_problem(credential: SecretKey, facts: Facts) -> Problem | None:
         case CredentialState.GRANTED | CredentialState.READABLE:
             return None
         case None:
-            return Problem(
+            return _not_ready(
                 Denial.CREDENTIAL_UNKNOWN, f"whether the gateway may read {secret} has not been found out yet"
             )
         case CredentialState.FORBIDDEN:
-            return Problem(
+            return _not_ready(
                 Denial.CREDENTIAL_FORBIDDEN,
                 f"the gateway may not read {secret}; if it shall read the Secrets of this namespace, run:"
                 f" {grant_command(credential.namespace, facts)}",
             )
         case CredentialState.SECRET_MISSING:
-            return Problem(
+            return _not_ready(
                 Denial.SECRET_MISSING,
                 f"there is no {secret}: create it with kubectl -n {credential.namespace} create secret generic"
                 f" {credential.name} --from-file={credential.key}=FILE",
             )
         case CredentialState.KEY_MISSING:
-            return Problem(
+            return _not_ready(
                 Denial.KEY_MISSING,
                 f"{secret} has no value under the key {credential.key!r}: add it, or correct credentialRef.key",
             )
@@ -120,3 +121,7 @@ def grant_command(namespace: str, facts: Facts) -> str:
 
 def _unresolved(reason: Denial, message: str) -> Problem:
     return Problem(reason, message, ConditionType.RESOLVED_REFS)
+
+
+def _not_ready(reason: Denial, message: str) -> Problem:
+    return Problem(reason, message, ConditionType.READY)
