@@ -1,0 +1,175 @@
+"""All that a shard reaches: the code of its own sessions, and through us the gateway, as one of those sessions.
+
+The shard is trusted with no more than it has to be: it may name only sessions that run on it now, and their code; our
+token is added here and never enters it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from ambit.isolates.code import CodeStore
+from ambit.isolates.headers import break_off, end_to_end, from_agent
+from ambit.isolates.sessions import Session, Sessions
+from ambit.isolates.shard import Shard
+from ambit.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+GATEWAY_HOST = "gateway.ambit"
+"""What agents call the gateway."""
+REQUESTS_PER_SESSION = 64
+TOKEN_REREAD_S = 10.0
+
+
+class ProjectedToken:
+    """The pod's own token, read again every ten seconds: the kubelet replaces it long before it expires."""
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file = file
+        self._clock = clock
+        self._read_at = float("-inf")
+        self._token = ""
+
+    def __call__(self) -> str:
+        """Raises OSError."""
+        now = self._clock()
+        if now - self._read_at > TOKEN_REREAD_S:
+            self._token = self._file.read_text().strip()
+            self._read_at = now
+        return self._token
+
+
+class Outside:
+    """Makes for each shard the application behind its `out.sock`."""
+
+    def __init__(self, code: CodeStore, gateway_url: str, token: Callable[[], str]) -> None:
+        self._code = code
+        self._gateway = URL(gateway_url)
+        self._token = token
+        self._client: aiohttp.ClientSession | None = None
+        self.sessions: Sessions | None = None
+        """Set once, before the first shard starts (the sessions need the shards, and the shards us)."""
+
+    async def __aenter__(self) -> "Outside":
+        self._client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    def __call__(self, shard: Shard) -> web.Application:
+        async def code(request: web.Request) -> web.Response:
+            return await self._hand_out_code(shard, request)
+
+        async def egress(request: web.Request) -> web.StreamResponse:
+            return await self._pass_on(shard, request)
+
+        app = web.Application()
+        app.router.add_get("/code", code)
+        app.router.add_route("*", "/egress", egress)
+        return app
+
+    def _session(self, shard: Shard, request: web.Request) -> Session | None:
+        assert self.sessions is not None
+        named = request.headers.getall("x-ambit-session", [])
+        return self.sessions.on(shard, named[0]) if len(named) == 1 else None
+
+    async def _hand_out_code(self, shard: Shard, request: web.Request) -> web.Response:
+        session = self._session(shard, request)
+        raw = self._code.get(session.code_sha256) if session is not None else None
+        if raw is None:
+            return web.Response(status=HTTPStatus.NOT_FOUND)
+        return web.Response(body=raw, content_type="application/json")
+
+    async def _pass_on(self, shard: Shard, request: web.Request) -> web.StreamResponse:
+        session = self._session(shard, request)
+        if session is None:
+            return _refused(HTTPStatus.FORBIDDEN, "UnknownSession", "no such session runs on this shard")
+        if len(session.requests) >= REQUESTS_PER_SESSION:
+            return _refused(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "TooManyRequests",
+                f"the session has {REQUESTS_PER_SESSION} requests under way, as many as it may",
+            )
+        task = asyncio.current_task()
+        assert task is not None
+        session.requests.add(task)
+        try:
+            return await self._forward(session, request)
+        finally:
+            session.requests.discard(task)
+
+    async def _forward(self, session: Session, request: web.Request) -> web.StreamResponse:
+        assert self._client is not None
+        try:
+            target = URL(request.headers["x-ambit-target"], encoded=True)
+            url, proxy = route(target, self._gateway)
+        except (KeyError, ValueError) as error:
+            return _refused(HTTPStatus.BAD_REQUEST, "Malformed", f"no address to go to: {error}")
+        headers = from_agent(request.headers)
+        headers["x-ambit-session"] = session.path
+        response: web.StreamResponse | None = None
+        try:
+            headers["authorization"] = f"Bearer {self._token()}"
+            async with self._client.request(
+                request.method,
+                url,
+                proxy=proxy,
+                headers=headers,
+                data=request.content if request.body_exists else None,
+                allow_redirects=False,
+            ) as answer:
+                response = web.StreamResponse(status=answer.status, headers=end_to_end(answer.headers))
+                await response.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+                await response.write_eof()
+                return response
+        except (aiohttp.ClientError, OSError) as error:
+            log.warning("the gateway broke off", extra={"fields": {"session": session.path, "error": repr(error)}})
+            if response is not None:
+                break_off(request)
+                return response
+            return _refused(HTTPStatus.SERVICE_UNAVAILABLE, "GatewayUnavailable", "the gateway could not be reached")
+
+
+def route(target: URL, gateway: URL) -> tuple[URL, URL | None]:
+    """Where a request for `target` goes, and by which proxy. Only ever to the gateway.
+
+    What is meant for another host goes there in absolute form, as to a proxy: the gateway answers it, and counts it.
+    Raises ValueError where `target` is no address.
+    """
+    scheme, host, port = target.scheme, target.host, target.port
+    if host is None or port is None:
+        raise ValueError(f"{str(target)!r} names no host")
+    ours = (scheme, host, port) == ("http", GATEWAY_HOST, 80)
+    # Built anew, never joined: the path `//elsewhere/` would be taken for a host.
+    url = URL.build(
+        scheme=gateway.scheme if ours else "http",
+        host=gateway.host or "" if ours else host,
+        port=gateway.port if ours else port,
+        path=target.raw_path,
+        query_string=target.raw_query_string,
+        encoded=True,
+    )
+    return url, None if ours else gateway
+
+
+def _refused(status: HTTPStatus, reason: str, message: str) -> web.Response:
+    metrics.ISOLATE_EGRESS_REFUSED.labels(reason).inc()
+    return web.json_response({"reason": reason, "message": message}, status=status, headers={"x-ambit-reason": reason})

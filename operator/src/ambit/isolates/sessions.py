@@ -1,0 +1,107 @@
+"""The sessions that run on this host: who they are, which shard has them, and how they ended."""
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ambit.isolates.shard import Shard
+from ambit.isolates.shards import NoShard, Shards
+from ambit.telemetry import metrics
+from ambit.telemetry.reasons import HostError
+
+ENDS_KEPT = 1_000
+
+
+class HostRefusal(Exception):
+    """The host refuses a request, or says how a session failed; `reason` and `message` go to the gateway."""
+
+    def __init__(self, reason: HostError, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class SessionState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the gateway is told of one session."""
+
+    state: str
+    """`Running` or `Ended`."""
+    reason: str = ""
+    """Where ended: `Completed`, or a HostError."""
+    message: str = ""
+
+
+@dataclass(eq=False)
+class Session:
+    """A running session. `path` is `<namespace>/<id>`."""
+
+    path: str
+    code_sha256: str
+    shard: Shard
+    requests: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
+    """What its agent is asking of the gateway now."""
+    ending: asyncio.Task[None] | None = None
+
+
+class Sessions:
+    """All sessions of this host, at most `limit` at a time."""
+
+    def __init__(self, shards: Shards, limit: int) -> None:
+        self._shards = shards
+        self._limit = limit
+        self._running: dict[str, Session] = {}
+        self._opening: set[str] = set()
+        self._ended: OrderedDict[str, SessionState] = OrderedDict()
+
+    def paths(self) -> list[str]:
+        return sorted(self._running)
+
+    def running(self, path: str) -> Session | None:
+        return self._running.get(path)
+
+    def on(self, shard: Shard, path: str) -> Session | None:
+        """The session of that name, if it runs on that very shard and is not being ended."""
+        session = self._running.get(path)
+        return session if session is not None and session.shard is shard and session.ending is None else None
+
+    def state(self, path: str) -> SessionState | None:
+        """None: never heard of, or ended long ago."""
+        return SessionState("Running") if path in self._running else self._ended.get(path)
+
+    async def open(self, path: str, code_sha256: str) -> Session:
+        """A place on a shard. Raises HostRefusal (SessionExists, Full, ShardDied)."""
+        if path in self._running or path in self._opening:
+            raise HostRefusal(HostError.SESSION_EXISTS, f"{path} is running on this host")
+        if len(self._running) + len(self._opening) >= self._limit:
+            raise HostRefusal(HostError.FULL, f"this host runs {self._limit} sessions, as many as it may")
+        self._opening.add(path)
+        try:
+            shard = await self._shards.take()
+        except NoShard as error:
+            raise HostRefusal(HostError.SHARD_DIED, str(error)) from error
+        finally:
+            self._opening.remove(path)
+        session = self._running[path] = Session(path, code_sha256, shard)
+        metrics.ISOLATE_SESSIONS.set(len(self._running))
+        return session
+
+    def close(self, session: Session, reason: str, message: str = "") -> asyncio.Task[None]:
+        """Ends the session; the task is done when nothing of it is left. The first reason given stays."""
+        if session.ending is None:
+            self._ended[session.path] = SessionState("Ended", reason, message)
+            self._ended.move_to_end(session.path)
+            if len(self._ended) > ENDS_KEPT:
+                self._ended.popitem(last=False)
+            metrics.ISOLATE_SESSION_ENDS.labels(reason).inc()
+            session.ending = asyncio.create_task(self._end(session))
+        return session.ending
+
+    async def _end(self, session: Session) -> None:
+        for request in session.requests:
+            request.cancel()
+        await session.shard.unload(session.path)
+        session.shard.release()
+        del self._running[session.path]
+        metrics.ISOLATE_SESSIONS.set(len(self._running))
