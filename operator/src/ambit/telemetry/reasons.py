@@ -43,6 +43,8 @@ class Refusal(StrEnum):
     """The model's route is missing, forbidden or not ready (403)."""
     CREDENTIAL_FORBIDDEN = "CredentialForbidden"
     """The namespace of the route has not let the gateway read its Secret (403)."""
+    AGENT_NOT_ACCEPTED = "AgentNotAccepted"
+    """The Agent cannot run as it is written; the message is that of its status (403)."""
     HOST_NOT_ALLOWED = "HostNotAllowed"
     """Nothing but the gateway may be reached (403)."""
     FEATURE_NOT_BOUNDED = "FeatureNotBounded"
@@ -61,6 +63,8 @@ class Refusal(StrEnum):
     """The Agent, its account or its environment has not arrived yet (503)."""
     LEDGER_AWAY = "LedgerAway"
     """The ledger did not answer in time, and nothing is admitted without it (503)."""
+    APISERVER_AWAY = "ApiserverAway"
+    """The apiserver did not answer, so that identity or rights could not be checked (503)."""
     UPSTREAM_FAILED = "UpstreamFailed"
     """The model's server could not be reached, or broke off before it answered (502)."""
 
