@@ -42,8 +42,8 @@ Usd = Annotated[
     IntOrString(),
     MaxLen(64),
     Rule(
-        f"isQuantity(string(self)) && quantity(string(self)).sign() >= 0"
-        f" && quantity(string(self)).compareTo(quantity('{MAX_USD}')) <= 0",
+        f"isQuantity(string(self)) && !quantity(string(self)).isLessThan(quantity('0'))"
+        f" && !quantity(string(self)).isGreaterThan(quantity('{MAX_USD}'))",
         f'write US dollars as a quantity from 0 to {MAX_USD}, such as "2500" or "0.05"; finer than a nano-dollar is'
         " rounded up to one",
     ),
@@ -57,8 +57,8 @@ Count = Annotated[
     IntOrString(),
     MaxLen(64),
     Rule(
-        f"isQuantity(string(self)) && quantity(string(self)).isInteger() && quantity(string(self)).sign() >= 0"
-        f" && quantity(string(self)).compareTo(quantity('{MAX_COUNT}')) <= 0",
+        f"isQuantity(string(self)) && quantity(string(self)).isInteger() && !quantity(string(self)).isLessThan(quantity('0'))"
+        f" && !quantity(string(self)).isGreaterThan(quantity('{MAX_COUNT}'))",
         f"write a whole number from 0 to {MAX_COUNT}, such as 100, 500k or 2M",
     ),
 ]

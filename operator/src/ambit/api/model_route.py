@@ -11,7 +11,7 @@ from ambit.api.conditions import Conditions
 from ambit.api.fields import Count, Name, Price
 
 _AT_LEAST_ONE = Rule(
-    "!isQuantity(string(self)) || quantity(string(self)).sign() > 0",
+    "!isQuantity(string(self)) || quantity(string(self)).isGreaterThan(quantity('0'))",
     "write a whole number of tokens of at least 1, such as 4096 or 200k",
 )
 

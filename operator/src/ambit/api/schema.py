@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, MaxLen, MinLen
 from pydantic import AfterValidator, BaseModel, BeforeValidator
@@ -65,14 +65,11 @@ class Field:
 def flow(value: Any) -> str:
     """A JSON value on one line, as one would write it in YAML: `{name: default}`, `"5"`, `30m`."""
     if isinstance(value, dict):
-        entries: dict[str, Any] = value
+        entries = cast("dict[str, Any]", value)
         return "{" + ", ".join(f"{key}: {flow(entry)}" for key, entry in entries.items()) + "}"
     if isinstance(value, list):
-        items: list[Any] = value
-        return "[" + ", ".join(flow(item) for item in items) + "]"
-    if isinstance(value, str) and value[:1].isalpha():
-        return value
-    return json.dumps(value)
+        return "[" + ", ".join(flow(item) for item in cast("list[Any]", value)) + "]"
+    return value if isinstance(value, str) and value[:1].isalpha() else json.dumps(value)
 
 
 def docstring(model: Any) -> str:
