@@ -10,9 +10,7 @@ Json = dict[str, Any]
 
 def owned_by(kind: str, metadata: ObjectMeta) -> list[Json]:
     """The owner reference by which an object is deleted with the resource that it was made for."""
-    return [
-        {"apiVersion": API_VERSION, "kind": kind, "name": metadata.name, "uid": metadata.uid, "controller": True}
-    ]
+    return [{"apiVersion": API_VERSION, "kind": kind, "name": metadata.name, "uid": metadata.uid, "controller": True}]
 
 
 def restricted_pod() -> Json:

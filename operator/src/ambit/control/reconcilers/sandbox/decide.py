@@ -1,0 +1,342 @@
+"""What to do about one Sandbox, and what its status is. Pure.
+
+A Sandbox is one run: account and finalizer first, then a slice of runtime, then NetworkPolicy, Pod and token, in this
+order, so that nothing ever runs unheld, unnamed or uncovered. Its end comes from the ledger (killed, abandoned), from
+the Pod, from the bound, or from the Sandbox's deletion; whatever the cause, the session is closed, the Pod stopped, the
+runtime settled, and only then is it finished.
+
+The ledger keeps why a session ended, so a decision may be made anew by a process that knows nothing but what it sees.
+"""
+
+from ambit.api.conditions import ConditionType, find
+from ambit.api.environment import ContainerEnvironment
+from ambit.api.quantities import parse_duration_ms
+from ambit.control import names
+from ambit.control.objects import Pod, instant_ms
+from ambit.control.reconcilers.sandbox import manifests, runtime
+from ambit.control.reconcilers.sandbox.observe import Run, ending_of, obstacle_of, run_of
+from ambit.control.reconcilers.sandbox.plan import (
+    Action,
+    AddFinalizer,
+    CloseSession,
+    CreatePod,
+    CreatePolicy,
+    CreateToken,
+    DeleteSandbox,
+    ExtendRuntime,
+    HoldRuntime,
+    LookUpSession,
+    OpenSession,
+    Plan,
+    RemoveFinalizer,
+    SettleRuntime,
+    StopPod,
+)
+from ambit.control.reconcilers.sandbox.state import Ending, Obstacle, Session, Snapshot
+from ambit.control.reconcilers.sandbox.status import status_of
+from ambit.ledger import wire
+from ambit.ledger.amounts import Amount, Limit, Resource, Window
+from ambit.policy import Allowed, Denied, SessionBounds, SessionPolicy
+from ambit.telemetry.reasons import Progress, SessionEnd
+
+IMAGE_PATIENCE_MS = 60_000
+"""So long may an image fail to be pulled (some three attempts of the kubelet) before the session ends StartFailed."""
+SESSION_GRACE_MS = 120_000
+"""A session that nobody holds anything for ends by itself after so long, reason Abandoned."""
+LOOK_AGAIN_MS = 5_000
+MS_PER_DAY = 86_400_000
+
+
+def decide(s: Snapshot, now_ms: int) -> Plan:
+    """The next actions, or the status when there is nothing to do but wait."""
+    meta = s.sandbox.metadata
+    deleting = meta.deletion_timestamp is not None
+    guarded = names.SESSION_FINALIZER in meta.finalizers
+    if not guarded:
+        return _unguarded(s, now_ms, deleting=deleting)
+    if _finished(s) and not deleting:
+        return Plan((RemoveFinalizer(),))  # all that is outside has ended; the rest goes with the Sandbox by itself
+    if s.session is None:
+        return Plan((LookUpSession(_path(s)),))
+    ending = ending_now(s, now_ms)
+    if ending is not None:
+        return _end(s, s.session, ending, now_ms, deleting=deleting)
+    return _run(s, s.session, now_ms) if s.pod is not None else _start(s, s.session, now_ms)
+
+
+# -- before and after ------------------------------------------------------
+
+
+def _unguarded(s: Snapshot, now_ms: int, *, deleting: bool) -> Plan:
+    """Nothing has begun, or all has been ended."""
+    if deleting:
+        return Plan()
+    if _finished(s):
+        return _finished_plan(s, now_ms)
+    if isinstance(s.verdict, Denied):
+        return Plan(status=status_of(s, Run(), None, None, now_ms))
+    return Plan((AddFinalizer(),))
+
+
+def _finished_plan(s: Snapshot, now_ms: int) -> Plan:
+    """Kept for its time, then deleted."""
+    finished = find(s.sandbox.status.conditions, ConditionType.FINISHED)
+    if finished is None:
+        raise AssertionError("called only for a finished Sandbox")
+    left_ms = instant_ms(finished.last_transition_time) + parse_duration_ms(s.sandbox.spec.ttl_after_finished) - now_ms
+    if left_ms <= 0:
+        return Plan((DeleteSandbox(),))
+    return Plan(look_again_in_ms=min(left_ms, MS_PER_DAY))
+
+
+def _finished(s: Snapshot) -> bool:
+    return find(s.sandbox.status.conditions, ConditionType.FINISHED) is not None
+
+
+# -- the start ---------------------------------------------------------------
+
+
+def _start(s: Snapshot, session: Session, now_ms: int) -> Plan:
+    """Account, runtime, NetworkPolicy, Pod, in this order."""
+    if isinstance(s.verdict, Denied) or s.cluster is None:
+        return _wait(s, now_ms)
+    policy = s.verdict.policy
+    if not session.exists:
+        return _unless_ledger_refused(s, OpenSession(_open(s, policy)), now_ms)
+    if session.hold is None:
+        return _unless_ledger_refused(s, _first_hold(s), now_ms)
+    outlook = runtime.outlook(session.hold, None, now_ms)
+    if outlook.extension is not None and s.ledger is None:
+        return Plan((ExtendRuntime(outlook.extension),))
+    if s.refused is not None:
+        return _wait(s, now_ms)
+    name = manifests.session_id(s.sandbox)
+    actions: list[Action] = []
+    if not s.has_policy:
+        actions.append(CreatePolicy(manifests.network_policy(s.sandbox, name, s.cluster)))
+    container, bound_ms = _container(policy), policy.bounds.runtime_ms
+    actions.append(CreatePod(manifests.pod(s.sandbox, name, container, bound_ms, s.cluster)))
+    return Plan(tuple(actions))
+
+
+def _unless_ledger_refused(s: Snapshot, action: Action, now_ms: int) -> Plan:
+    """An action at the ledger, unless it has just been in vain: then wait, and try at the next look."""
+    return Plan((action,)) if s.ledger is None else _wait(s, now_ms)
+
+
+def _wait(s: Snapshot, now_ms: int) -> Plan:
+    return Plan(
+        status=status_of(s, Run(), None, _obstacle(s), now_ms),
+        look_again_in_ms=runtime.ASK_AGAIN_MS if s.ledger else LOOK_AGAIN_MS,
+    )
+
+
+def _first_hold(s: Snapshot) -> HoldRuntime:
+    return _hold(s, charged_ms=s.session.spent.runtime_ms if s.session else 0)
+
+
+def _hold(s: Snapshot, charged_ms: int) -> HoldRuntime:
+    session = manifests.session_id(s.sandbox)
+    operation = wire.Reserve(
+        id=runtime.hold_id(s.sandbox.metadata.namespace, session, charged_ms),
+        path=_path(s),
+        want=Amount(runtime_ms=runtime.SLICE_MS),
+        at_least=Amount(runtime_ms=runtime.AT_LEAST_MS),
+        expires_in_ms=runtime.SLICE_MS,
+    )
+    return HoldRuntime(operation, charged_ms)
+
+
+def _open(s: Snapshot, policy: SessionPolicy) -> wire.Open:
+    attributes = {"environment": "container", "user": "operator", "sandbox": s.sandbox.metadata.name}
+    if s.sandbox.spec.agent_ref is not None:
+        attributes["agent"] = f"{s.sandbox.metadata.namespace}/{s.sandbox.spec.agent_ref.name}"
+    return wire.Open(
+        path=_path(s),
+        parent=policy.account_parent,
+        grace_ms=SESSION_GRACE_MS,
+        limits=_limits(policy.bounds),
+        attributes=attributes,
+    )
+
+
+def _limits(bounds: SessionBounds) -> tuple[Limit, ...]:
+    amounts = {
+        Resource.USD: bounds.usd_nanos,
+        Resource.TOKENS: bounds.tokens,
+        Resource.MODEL_CALLS: bounds.model_calls,
+        Resource.RUNTIME: bounds.runtime_ms,
+    }
+    return tuple(Limit(Window.LIFETIME, resource, amount) for resource, amount in amounts.items())
+
+
+# -- the run -----------------------------------------------------------------
+
+
+def _run(s: Snapshot, session: Session, now_ms: int) -> Plan:
+    """The Pod is there and not over: its token, its runtime, its status."""
+    pod = s.pod
+    if pod is None:
+        raise AssertionError("called only with a Pod")
+    if not s.has_token and isinstance(s.verdict, Allowed):
+        return Plan((CreateToken(pod.metadata.uid, s.verdict.policy.bounds.runtime_ms),))
+    run = run_of(pod)
+    status = status_of(s, run, None, _obstacle(s), now_ms)
+    if session.hold is None:
+        # It expired while no operator ran, and was charged: go on under another, or end when that is refused.
+        if s.ledger is not None:
+            return Plan(status=status, look_again_in_ms=runtime.ASK_AGAIN_MS)
+        return Plan((_hold(s, charged_ms=session.spent.runtime_ms),))
+    outlook = runtime.outlook(session.hold, run.started_at_ms, now_ms)
+    if outlook.extension is not None and s.ledger is None:
+        return Plan((ExtendRuntime(outlook.extension),))
+    again_ms = runtime.ASK_AGAIN_MS if s.ledger is not None else outlook.look_again_in_ms
+    if run.started_at_ms is None:
+        again_ms = min(again_ms, LOOK_AGAIN_MS)
+    return Plan(status=status, look_again_in_ms=max(again_ms, 1))
+
+
+def _obstacle(s: Snapshot) -> Obstacle | None:
+    """The obstacle that is named in `Ready`: the nearest to the container."""
+    if s.pod is not None:
+        return obstacle_of(s.pod, _image(s)) or (s.ledger if run_of(s.pod).started_at_ms is None else None)
+    if s.refused is not None or s.ledger is not None:
+        return s.refused or s.ledger
+    if s.cluster is None:
+        return Obstacle(Progress.CREATING, f"Service {names.GATEWAY_SERVICE} has no cluster IP yet")
+    return None
+
+
+# -- the end -------------------------------------------------------------------
+
+
+def ending_now(s: Snapshot, now_ms: int) -> Ending | None:
+    """Whether the session is over, and why; the ledger's word is first."""
+    if s.session is not None and s.session.ended is not None:
+        return s.session.ended
+    if s.pod is not None and (ended := ending_of(s.pod, s.stopped_for)) is not None:
+        return ended
+    if s.sandbox.metadata.deletion_timestamp is not None:
+        return Ending(SessionEnd.KILLED, "the Sandbox was deleted")
+    if s.stopped_for is not None:
+        return s.stopped_for
+    if s.pod is None and (s.last_pod is not None or s.sandbox.status.pod_name is not None):
+        return Ending(SessionEnd.HOST_LOST, "its Pod is gone: it was deleted, or its node went away")
+    mismatch = _mismatch(s)
+    if mismatch is not None:
+        return Ending(SessionEnd.START_FAILED, mismatch)
+    if s.session is not None and s.session.hold is not None and s.pod is not None:
+        outlook = runtime.outlook(s.session.hold, run_of(s.pod).started_at_ms, now_ms)
+        if outlook.stop:
+            return Ending(SessionEnd.RUNTIME_EXHAUSTED, s.denial or "no further slice of runtime was granted in time")
+    if s.ledger is not None and _unheld(s) and (s.ledger.final or _started(s)):
+        return Ending(SessionEnd.RUNTIME_EXHAUSTED, s.ledger.message)
+    return _start_failure(s, now_ms)
+
+
+def _unheld(s: Snapshot) -> bool:
+    return s.session is not None and s.session.hold is None
+
+
+def _started(s: Snapshot) -> bool:
+    return s.pod is not None and run_of(s.pod).started_at_ms is not None
+
+
+def _mismatch(s: Snapshot) -> str | None:
+    """A session that was opened for something else is not this Sandbox's to run."""
+    session = s.session
+    if session is None or not session.exists or s.sandbox.spec.agent_ref is None:
+        return None
+    agent = f"{s.sandbox.metadata.namespace}/{s.sandbox.spec.agent_ref.name}"
+    if session.attributes.get("agent") == agent and session.attributes.get("environment") == "container":
+        return None
+    return f"session {manifests.session_id(s.sandbox)} was not opened for a container of Agent {agent}"
+
+
+def _start_failure(s: Snapshot, now_ms: int) -> Ending | None:
+    """A start that cannot succeed, or has been tried for long enough."""
+    if _started(s):
+        return None
+    obstacle = s.refused if s.pod is None else obstacle_of(s.pod, _image(s))
+    if obstacle is not None and obstacle.final:
+        return Ending(SessionEnd.START_FAILED, obstacle.message)
+    if s.pod is None and s.refused is None:
+        return None  # the Budget, the ledger or the gateway's address is waited for, and nothing is held for it
+    if s.cluster is None:
+        return None
+    pulling = obstacle is not None and obstacle.reason is Progress.IMAGE_PULL_FAILED
+    since = _scheduled_at(s.pod) if pulling else None
+    since = since or (s.pod.metadata.creation_timestamp if s.pod else s.sandbox.metadata.creation_timestamp)
+    waited_ms = now_ms - instant_ms(since) if since else 0
+    if waited_ms < (IMAGE_PATIENCE_MS if pulling else s.cluster.start_timeout_ms):
+        return None
+    because = f": {obstacle.message}" if obstacle is not None else ""
+    return Ending(SessionEnd.START_FAILED, f"not started within {waited_ms // 1000} s{because}")
+
+
+def _scheduled_at(pod: Pod | None) -> str | None:
+    scheduled = pod.status.condition("PodScheduled") if pod is not None else None
+    return scheduled.last_transition_time if scheduled is not None and scheduled.status == "True" else None
+
+
+def _end(s: Snapshot, session: Session, ending: Ending, now_ms: int, *, deleting: bool) -> Plan:
+    """Close, stop, settle, then say so; a deletion goes on once nothing is left."""
+    run = run_of(s.pod) if s.pod is not None else _run_of_gone(s)
+    actions: list[Action] = []
+    if s.pod is not None and _to_be_stopped(s.pod, run, ending, deleting=deleting):
+        actions.append(StopPod(s.pod.metadata.name, s.pod.metadata.uid, ending))
+    if session.exists and session.ended is None:
+        actions.append(CloseSession(_path(s), ending))
+    gone = s.pod is None or run.over
+    if gone and session.hold is not None:
+        actions.append(SettleRuntime(session.hold.id, _used_ms(s, session.hold, run, now_ms)))
+    if actions:
+        return Plan(tuple(actions))
+    if not gone:
+        stopping = Obstacle(Progress.STOPPING, f"{ending.reason}: {ending.message}")
+        return Plan(status=status_of(s, run, None, stopping, now_ms), look_again_in_ms=LOOK_AGAIN_MS)
+    if deleting:
+        return Plan((RemoveFinalizer(),)) if s.pod is None else Plan(look_again_in_ms=LOOK_AGAIN_MS)
+    return Plan(status=status_of(s, run, ending, None, now_ms), look_again_in_ms=LOOK_AGAIN_MS)
+
+
+def _to_be_stopped(pod: Pod, run: Run, ending: Ending, *, deleting: bool) -> bool:
+    """A finished Pod is kept, for its log, until its Sandbox goes; a killed one is not."""
+    if pod.metadata.deletion_timestamp is not None:
+        return False
+    return deleting or not run.over or ending.reason in (SessionEnd.KILLED, SessionEnd.ABANDONED)
+
+
+def _run_of_gone(s: Snapshot) -> Run:
+    """What is still known of a Pod that is not there."""
+    if s.last_pod is not None:
+        return run_of(s.last_pod)
+    started = s.sandbox.status.started_at
+    return Run(started_at_ms=instant_ms(started) if started else None)
+
+
+def _used_ms(s: Snapshot, hold: runtime.Hold, run: Run, now_ms: int) -> int:
+    """The runtime to charge to `hold`. Where the end, or even the start, was not seen, all that is held is charged."""
+    if run.finished_at_ms is None and s.pod is None:
+        if run.started_at_ms is not None:
+            return max(min(runtime.ran_ms(run.started_at_ms, now_ms), hold.covers_ms) - hold.charged_ms, 0)
+        never_seen = s.last_pod is None and s.sandbox.status.pod_name is not None
+        return hold.granted_ms if never_seen else 0
+    return max(runtime.used_ms(run.started_at_ms, run.finished_at_ms, now_ms) - hold.charged_ms, 0)
+
+
+# -- shorthands ------------------------------------------------------------------
+
+
+def _path(s: Snapshot) -> str:
+    return names.session_path(s.sandbox.metadata.namespace, manifests.session_id(s.sandbox))
+
+
+def _container(policy: SessionPolicy) -> ContainerEnvironment:
+    if not isinstance(policy.environment, ContainerEnvironment):
+        raise TypeError("policy allows a Sandbox for container Agents only")
+    return policy.environment
+
+
+def _image(s: Snapshot) -> str:
+    return _container(s.verdict.policy).image if isinstance(s.verdict, Allowed) else ""
