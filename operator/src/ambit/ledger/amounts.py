@@ -89,3 +89,19 @@ def less(a: Vector, b: Vector) -> Vector:
 def least(a: Vector, b: Vector) -> Vector:
     """The smaller of each resource."""
     return (min(a[0], b[0]), min(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
+
+
+def describe(resource: Resource, amount: int) -> str:
+    """An amount for people: `2.5 usd`, `1200 tokens`, `30.5 s of runtime`."""
+    match resource:
+        case Resource.USD:
+            return f"{_decimal(amount, 9)} usd"
+        case Resource.RUNTIME:
+            return f"{_decimal(amount, 3)} s of runtime"
+        case Resource.TOKENS | Resource.MODEL_CALLS:
+            return f"{amount} {resource.value}"
+
+
+def _decimal(amount: int, places: int) -> str:
+    whole, part = divmod(amount, 10**places)
+    return f"{whole}.{part:0{places}}".rstrip("0").rstrip(".")

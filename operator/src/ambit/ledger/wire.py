@@ -83,13 +83,16 @@ class Open(Operation, frozen=True, tag="open"):
 
 
 class Reserve(Operation, frozen=True, tag="reserve"):
-    """Holds at least `at_least` and at most `want` on a session and all above it, in one step, or nothing."""
+    """Holds at least `at_least` and at most `want` on a session and all above it, in one step, or nothing.
+
+    `at_least` says what the act needs to make sense, and is never empty.
+    """
 
     id: HoldId
     path: AccountPath
     want: Amount
+    at_least: Amount
     expires_in_ms: ExpiryMs
-    at_least: Amount = Amount()
 
 
 class Extend(Operation, frozen=True, tag="extend"):
@@ -339,14 +342,14 @@ class Event(msgspec.Struct, frozen=True, tag_field="event", rename="camel"):
 
 
 class SessionKilled(Event, frozen=True, tag="Killed"):
-    """The session was killed: cut what it does, at once."""
+    """The session was killed, or an account above it removed: cut what it does, at once."""
 
     path: str
     reason: str
 
 
 class SessionEnded(Event, frozen=True, tag="Ended"):
-    """The session ended otherwise: closed, abandoned, or its account removed."""
+    """The session ended by itself: closed by its holder, or abandoned."""
 
     path: str
     reason: SessionEnd

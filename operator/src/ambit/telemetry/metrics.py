@@ -74,3 +74,37 @@ SANDBOX_START_SECONDS = Histogram(
     buckets=(0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 120, 300),
 )
 SANDBOX_ENDS = Counter("ambit_sandbox_ends_total", "Container sessions that ended, by reason.", ["reason"])
+
+# -- ledger ---------------------------------------------------------------
+LEDGER_OPERATIONS = Counter(
+    "ambit_ledger_operations_total",
+    "Operations answered, by who asked, what, and the kind of answer.",
+    ["component", "operation", "result"],
+)
+LEDGER_REFUSALS = Counter(
+    "ambit_ledger_refusals_total",
+    "Holds that were not granted: result is Refused (final) or Wait; kind is that of the account in the way.",
+    ["result", "reason", "kind", "window", "resource"],
+)
+LEDGER_EXPIRED_HOLDS = Counter(
+    "ambit_ledger_expired_holds_total", "Holds that nobody settled in time; each was charged in full."
+)
+LEDGER_OVERRUNS = Counter(
+    "ambit_ledger_overruns_total",
+    "Settlements above their hold, by resource: each is a defect of the holder's bound.",
+    ["resource"],
+)
+LEDGER_COMMIT_SECONDS = Histogram(
+    "ambit_ledger_commit_seconds",
+    "How long a batch took to be on the disk.",
+    buckets=(0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.25, 1, 5),
+)
+LEDGER_COMMIT_CHANGES = Histogram(
+    "ambit_ledger_commit_changes", "How many changes shared one commit.", buckets=(1, 2, 5, 10, 25, 50, 100, 250, 1000)
+)
+# Read from the ledger's tree when it is scraped, hence names and help alone.
+LEDGER_OPEN_SESSIONS = ("ambit_ledger_open_sessions", "Sessions that have not ended.")
+LEDGER_OPEN_HOLDS = ("ambit_ledger_open_holds", "Holds that are neither settled nor expired.")
+BUDGET_LIMIT = ("ambit_budget_limit", "A Budget's limit in its window: dollars, tokens, calls, seconds.")
+BUDGET_SPENT = ("ambit_budget_spent", "What is spent of it in the running window, in the same unit.")
+BUDGET_HELD = ("ambit_budget_held", "What is held of it for acts under way, in the same unit.")

@@ -1,0 +1,95 @@
+"""What connected components are told as it happens: kills, endings, changed limits. Only what is on disk is told."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable
+
+import msgspec
+
+from ambit.ledger import changes, wire
+
+KEPT_EVENTS = 10_000
+"""How many past events a component that was away for a moment can still be told."""
+QUEUE_LIMIT = 10_000
+"""How far a component may lag before it is cut off; it comes back and is told to look again."""
+
+
+def events_of(change: changes.AnyChange) -> wire.AnyEvent | None:
+    """The event of a change, if it is one that others have to know."""
+    match change:
+        case changes.SessionOver(cut=True):
+            return wire.SessionKilled(change.path, change.reason)
+        case changes.SessionOver():
+            return wire.SessionEnded(change.path, change.reason)
+        case changes.AccountChanged() | changes.AccountGone():
+            return wire.LimitsChanged(change.path)
+        case _:
+            return None
+
+
+class Events:
+    """Numbered events of one epoch, and those who listen. Ids are `<epoch>-<number>`."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._number = 0
+        self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT_EVENTS)
+        self._listeners: set[asyncio.Queue[bytes | None]] = set()
+
+    def publish(self, batch: Iterable[changes.AnyChange]) -> None:
+        """Tells every listener what a batch that is on disk means to them."""
+        for change in batch:
+            event = events_of(change)
+            if event is None:
+                continue
+            self._number += 1
+            frame = self._frame(event)
+            self._kept.append((self._number, frame))
+            for listener in list(self._listeners):
+                if listener.qsize() >= QUEUE_LIMIT:
+                    self._cut(listener)
+                else:
+                    listener.put_nowait(frame)
+
+    async def listen(self, last_id: str | None, silence_s: float) -> AsyncGenerator[bytes]:
+        """Frames of server-sent events after `last_id`, for ever; a comment after each `silence_s` without one.
+
+        Where `last_id` is unknown or too old, the first event is `Resynchronised`.
+        """
+        listener: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._listeners.add(listener)
+        for frame in self._missed(last_id):
+            listener.put_nowait(frame)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(silence_s):
+                        frame = await listener.get()
+                except TimeoutError:
+                    frame = b": still here\n\n"
+                if frame is None:
+                    return
+                yield frame
+        finally:
+            self._listeners.discard(listener)
+
+    def close(self) -> None:
+        """Ends every listener's stream."""
+        for listener in list(self._listeners):
+            self._cut(listener)
+
+    def _cut(self, listener: asyncio.Queue[bytes | None]) -> None:
+        listener.put_nowait(None)
+        self._listeners.discard(listener)
+
+    def _missed(self, last_id: str | None) -> list[bytes]:
+        epoch, _, number = (last_id or "").partition("-")
+        if epoch == str(self._epoch) and number.isdecimal():
+            last = int(number)
+            oldest = self._kept[0][0] if self._kept else self._number + 1
+            if oldest - 1 <= last <= self._number:
+                return [frame for kept, frame in self._kept if kept > last]
+        return [self._frame(wire.Resynchronised())]
+
+    def _frame(self, event: wire.AnyEvent) -> bytes:
+        return b"id: %d-%d\ndata: %s\n\n" % (self._epoch, self._number, msgspec.json.encode(event))

@@ -1,0 +1,43 @@
+"""What the ledger's tree looks like to Prometheus, read when it is scraped."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from ambit.ledger.amounts import Resource, Window
+from ambit.ledger.tree import Tree
+from ambit.ledger.views import usage
+from ambit.telemetry import metrics
+
+_SCALE = {Resource.USD: 1e9, Resource.RUNTIME: 1e3, Resource.TOKENS: 1.0, Resource.MODEL_CALLS: 1.0}
+
+
+class TreeCollector(Collector):
+    """Gauges of the tree as it is at `now_ms`. Dollars and seconds, as is Prometheus' custom."""
+
+    def __init__(self, tree: Tree, now_ms: Callable[[], int]) -> None:
+        self._tree = tree
+        self._now_ms = now_ms
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._tree.state
+        yield GaugeMetricFamily(*metrics.LEDGER_OPEN_SESSIONS, value=state.open_sessions)
+        yield GaugeMetricFamily(*metrics.LEDGER_OPEN_HOLDS, value=state.open_holds)
+        labels = ["namespace", "budget", "window", "resource"]
+        limit = GaugeMetricFamily(*metrics.BUDGET_LIMIT, labels=labels)
+        spent = GaugeMetricFamily(*metrics.BUDGET_SPENT, labels=labels)
+        held = GaugeMetricFamily(*metrics.BUDGET_HELD, labels=labels)
+        now_ms = max(self._now_ms(), state.now_ms)
+        for account in state.accounts.values():
+            if account.removed or not account.path.startswith("budget/"):
+                continue
+            _, namespace, name = account.path.split("/")
+            for view in usage(account, now_ms).limits:
+                place = [namespace, name, Window(view.window).value, Resource(view.resource).value]
+                scale = _SCALE[view.resource]
+                limit.add_metric(place, view.limit / scale)
+                spent.add_metric(place, view.spent / scale)
+                held.add_metric(place, view.held / scale)
+        yield from (limit, spent, held)

@@ -1,0 +1,51 @@
+"""The client's side of `GET /v1/events`: reconnects, and says when something may have been missed."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+
+import aiohttp
+import msgspec
+
+from ambit.ledger import wire
+
+SILENCE_S = 15.0
+"""After so long without a byte the connection is taken for dead: the ledger speaks every five seconds."""
+PAUSE_S = 0.25
+log = logging.getLogger(__name__)
+_event = msgspec.json.Decoder(wire.AnyEvent)
+
+
+async def subscribe(http: aiohttp.ClientSession, url: str, token: Callable[[], str]) -> AsyncGenerator[wire.AnyEvent]:
+    """Events as they come, for ever. The first is `Resynchronised`, as is the first after anything was missed."""
+    last_id: str | None = None
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=SILENCE_S)
+    while True:
+        try:
+            headers = {"Authorization": f"Bearer {token()}", "Accept": "text/event-stream"}
+            if last_id is not None:
+                headers["Last-Event-ID"] = last_id
+            async with http.get(url.rstrip("/") + "/v1/events", headers=headers, timeout=timeout) as response:
+                response.raise_for_status()
+                pending_id: str | None = None
+                async for raw in response.content:
+                    line = raw.rstrip(b"\n")
+                    if line.startswith(b"id: "):
+                        pending_id = line[4:].decode()
+                    elif line.startswith(b"data: "):
+                        last_id = pending_id  # taken up only with its event: a torn frame is asked for again
+                        yield _decode(line[6:])
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.warning(
+                "the ledger's events broke off", extra={"fields": {"cause": f"{type(error).__name__}: {error}"}}
+            )
+        await asyncio.sleep(PAUSE_S)
+
+
+def _decode(data: bytes) -> wire.AnyEvent:
+    try:
+        return _event.decode(data)
+    except msgspec.MsgspecError as error:
+        # A newer ledger says something that we cannot read: looking at everything again covers whatever it is.
+        log.warning("an event that cannot be read", extra={"fields": {"cause": str(error)}})
+        return wire.Resynchronised()
