@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
-from ambit.api.base import ApiModel, Column, Doc, Resource, ResourceKind, Rule, StatusModel
+from ambit.api.base import ApiModel, Column, Doc, Resource, ResourceKind, Rule, StatusModel, immutable
 from ambit.api.common import Bounds, Models, ObjectRef, ObservedGeneration
 from ambit.api.conditions import Conditions
 from ambit.api.environment import Environment
@@ -15,10 +15,17 @@ DEFAULT_BUDGET_NAME = "default"
 class AgentSpec(ApiModel):
     """What an Agent is."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        immutable(
+            "budgetRef",
+            "budgetRef cannot be changed: what its sessions spent was charged to that Budget; delete the Agent and"
+            " create it again with another",
+        ),
+    )
     budget_ref: Annotated[
         ObjectRef | None,
         Doc(
-            "The Budget that its sessions spend. One of another namespace must allow it.",
+            "The Budget that its sessions spend. One of another namespace must allow it. It cannot be changed.",
             example="{name: research}",
             absent="the namespace's Budget named default",
         ),

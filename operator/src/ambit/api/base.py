@@ -47,6 +47,13 @@ class Rule:
     message: str
 
 
+def immutable(field: str, message: str) -> Rule:
+    """The rule that a spec's field is neither changed, set nor taken out; for the spec, where all of these are seen."""
+    return Rule(
+        f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})", message
+    )
+
+
 @dataclass(frozen=True)
 class ListMap:
     """The list is a map by these keys (merged key-wise by server-side apply; a key stands at most once)."""

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import MaxLen, MinLen
 
-from ambit.api.base import ApiModel, Column, Doc, ListMap, Resource, ResourceKind, Rule, StatusModel
+from ambit.api.base import ApiModel, Column, Doc, ListMap, Resource, ResourceKind, Rule, StatusModel, immutable
 from ambit.api.common import AllowedNamespaces, ObjectRef, ObservedGeneration
 from ambit.api.conditions import Conditions
 from ambit.api.fields import Count, Duration, Usd
@@ -78,9 +78,8 @@ class BudgetSpec(ApiModel):
     """What a Budget allows."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "has(self.parentRef) == has(oldSelf.parentRef)"
-            " && (!has(self.parentRef) || self.parentRef == oldSelf.parentRef)",
+        immutable(
+            "parentRef",
             "parentRef cannot be changed: what is spent was charged to that parent; create another Budget instead",
         ),
     )

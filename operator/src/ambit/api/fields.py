@@ -57,7 +57,8 @@ Count = Annotated[
     IntOrString(),
     MaxLen(64),
     Rule(
-        f"isQuantity(string(self)) && quantity(string(self)).isInteger() && !quantity(string(self)).isLessThan(quantity('0'))"
+        "isQuantity(string(self)) && quantity(string(self)).isInteger()"
+        " && !quantity(string(self)).isLessThan(quantity('0'))"
         f" && !quantity(string(self)).isGreaterThan(quantity('{MAX_COUNT}'))",
         f"write a whole number from 0 to {MAX_COUNT}, such as 100, 500k or 2M",
     ),

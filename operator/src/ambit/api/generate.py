@@ -16,6 +16,8 @@ from ambit.api.sandbox import Sandbox
 from ambit.api.sandbox_pool import SandboxPool
 
 RESOURCES: tuple[type[Resource], ...] = (Budget, Agent, Sandbox, SandboxPool, ModelRoute)
+CRD_FOLDERS = ("crds", "charts/ambit/files/crds")
+"""A chart can only read files inside itself, so it has a copy."""
 _CRD_HEADER = "# Written by `make generate` from the API models; edit those instead.\n"
 
 
@@ -29,8 +31,9 @@ class _Dumper(yaml.SafeDumper):
 def generated() -> dict[str, str]:
     """Every generated file: its path from the repository's root, and what is in it."""
     files = {
-        f"crds/{resource.resource.plural}.yaml": _CRD_HEADER
+        f"{folder}/{resource.resource.plural}.yaml": _CRD_HEADER
         + yaml.dump(crd(resource), Dumper=_Dumper, sort_keys=False, width=118, allow_unicode=True)
+        for folder in CRD_FOLDERS
         for resource in RESOURCES
     }
     files["docs/reference/README.md"] = reference.index(RESOURCES)
@@ -52,7 +55,7 @@ def main() -> int:
     different = [path for path, text in files.items() if not _same(root / path, text)]
     leftover = [
         str(path.relative_to(root))
-        for pattern in ("crds/*.yaml", "docs/reference/*.md")
+        for pattern in (*(f"{folder}/*.yaml" for folder in CRD_FOLDERS), "docs/reference/*.md")
         for path in sorted(root.glob(pattern))
         if str(path.relative_to(root)) not in files
     ]

@@ -1,12 +1,11 @@
 """The reference in `docs/reference/`: one page a kind, made from the models."""
 
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, get_args, get_origin
 
-from ambit.api.base import API_VERSION, ApiModel, ObjectMeta, Resource, Rule
+from ambit.api.base import API_VERSION, ApiModel, ObjectMeta, Resource
 from ambit.api.fields import IntOrString
-from ambit.api.schema import Field, docstring, fields, item_type, unwrap
+from ambit.api.schema import Field, docstring, fields, rules, unwrap, walk
 
 _HEADER = "<!-- Written by `make generate` from the API models; edit those instead. -->"
 
@@ -53,11 +52,10 @@ def page(resource: type[Resource]) -> str:
             "| field | type | unit | default | meaning | example |",
             "|---|---|---|---|---|---|",
         ]
-        lines += [_row(path, field) for path, field in _walk(parts[name].type, f"{name}.")]
+        lines += [_row(path, field) for path, field in walk(parts[name].type, f"{name}.")]
         lines.append("")
-    rules = list(_all_rules(resource))
     lines += ["## What the apiserver checks", "", "| where | it tells you to |", "|---|---|"]
-    lines += [f"| `{path}` | {_cell(rule.message)} |" for path, rule in rules]
+    lines += [f"| `{path or kind.kind}` | {_cell(rule.message)} |" for path, rule in rules(resource)]
     lines.append("")
     return "\n".join(lines)
 
@@ -88,24 +86,3 @@ def _type_name(bare: Any, metadata: tuple[Any, ...]) -> str:
     if isinstance(bare, type) and issubclass(bare, ApiModel):
         return "object"
     return {str: "string", int: "integer", bool: "boolean"}[bare]
-
-
-def _walk(model: type[ApiModel], prefix: str) -> Iterator[tuple[str, Field]]:
-    for field in fields(model):
-        path = f"{prefix}{field.name}"
-        yield path, field
-        inside = item_type(field.type)
-        if inside is not None:
-            yield from _walk(inside, f"{path}[]." if get_origin(field.type) is tuple else f"{path}.")
-
-
-def _all_rules(resource: type[Resource]) -> Iterator[tuple[str, Rule]]:
-    kind = resource.resource.kind
-    yield from ((kind, rule) for rule in resource.rules)
-    spec = next(field for field in fields(resource) if field.name == "spec")
-    yield from (("spec", rule) for rule in spec.type.rules)
-    for path, field in _walk(spec.type, "spec."):
-        yield from ((path, rule) for rule in field.rules)
-        inside = item_type(field.type)
-        if inside is not None:
-            yield from ((path, rule) for rule in inside.rules)

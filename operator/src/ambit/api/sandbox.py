@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, MaxLen
 
-from ambit.api.base import ApiModel, Column, Doc, Resource, ResourceKind, Rule, StatusModel
+from ambit.api.base import ApiModel, Column, Doc, Resource, ResourceKind, Rule, StatusModel, immutable
 from ambit.api.common import BoundsOverride, LocalRef, Models, ObjectRef, ObservedGeneration
 from ambit.api.conditions import Conditions
 from ambit.api.environment import ContainerEnvironment
@@ -12,14 +12,6 @@ from ambit.api.fields import Duration
 
 MAX_INPUT_BYTES = 64 * 1024
 _IMMUTABLE = ("agentRef", "session", "input", "environment", "budgetRef", "models", "bounds")
-
-
-def _immutable(field: str) -> Rule:
-    return Rule(
-        f"has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})",
-        f"{field} cannot be changed: a Sandbox is one run; delete it and create another"
-        " (only ttlAfterFinished can be changed)",
-    )
 
 
 class SandboxEnvironment(ApiModel):
@@ -47,7 +39,14 @@ class SandboxSpec(ApiModel):
             "!has(self.session) || has(self.agentRef)",
             "leave out session: the gateway sets it for sessions of Agents",
         ),
-        *(_immutable(field) for field in _IMMUTABLE),
+        *(
+            immutable(
+                field,
+                f"{field} cannot be changed: a Sandbox is one run; delete it and create another"
+                " (only ttlAfterFinished can be changed)",
+            )
+            for field in _IMMUTABLE
+        ),
     )
     agent_ref: Annotated[
         LocalRef | None,

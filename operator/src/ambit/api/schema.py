@@ -116,6 +116,32 @@ def item_type(bare: Any) -> Any:
     return bare if isinstance(bare, type) and issubclass(bare, ApiModel) else None
 
 
+def walk(model: type[ApiModel], prefix: str) -> Iterator[tuple[str, Field]]:
+    """Every field below `prefix` with its path, `[]` for the entries of a list, parents before children."""
+    for field in fields(model):
+        path = f"{prefix}{field.name}"
+        yield path, field
+        inside = item_type(field.type)
+        if inside is not None:
+            yield from walk(inside, f"{path}[]." if get_origin(field.type) is tuple else f"{path}.")
+
+
+def rules(resource: type[Resource]) -> Iterator[tuple[str, Rule]]:
+    """Every rule of a kind and where it is checked: `""` the object, `[]` an entry of a list, `[*]` one of a map."""
+    yield from (("", rule) for rule in resource.rules)
+    spec = next(field for field in fields(resource) if field.name == "spec")
+    yield from (("spec", rule) for rule in spec.type.rules)
+    for path, field in walk(spec.type, "spec."):
+        yield from ((path, rule) for rule in field.rules)
+        suffix = {tuple: "[]", dict: "[*]"}.get(get_origin(field.type), "")
+        if suffix:
+            _, metadata = unwrap(get_args(field.type)[0 if suffix == "[]" else 1])
+            yield from ((path + suffix, rule) for rule in _rules(metadata))
+        inside = item_type(field.type)
+        if inside is not None:
+            yield from ((path + suffix, rule) for rule in inside.rules)
+
+
 def object_schema(model: type[ApiModel]) -> Schema:
     """The schema of a model: its fields, and the rules about several of them."""
     properties: Schema = {}
@@ -149,9 +175,9 @@ def resource_schema(resource: type[Resource]) -> Schema:
 
 def _value_schema(bare: Any, metadata: tuple[Any, ...]) -> Schema:
     schema = _type_schema(bare, metadata)
-    rules = _rules(metadata)
-    if rules:
-        schema["x-kubernetes-validations"] = [*_validations(rules), *schema.get("x-kubernetes-validations", [])]
+    said = _rules(metadata)
+    if said:
+        schema["x-kubernetes-validations"] = [*_validations(said), *schema.get("x-kubernetes-validations", [])]
     for item in metadata:
         _apply(item, bare, schema)
     return schema
@@ -201,8 +227,8 @@ def _rules(metadata: tuple[Any, ...]) -> tuple[Rule, ...]:
     return tuple(item for item in metadata if isinstance(item, Rule))
 
 
-def _validations(rules: tuple[Rule, ...]) -> list[Schema]:
-    return [{"rule": rule.cel, "message": rule.message} for rule in rules]
+def _validations(said: tuple[Rule, ...]) -> list[Schema]:
+    return [{"rule": rule.cel, "message": rule.message} for rule in said]
 
 
 def _json(default: Any) -> Any:
