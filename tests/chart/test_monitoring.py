@@ -1,0 +1,119 @@
+"""Dashboard and alerts ask for metrics that exist, in PromQL that Prometheus takes; each alert has a runbook."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ambit.telemetry import metrics
+from e2e.promtool import promtool
+from tests.chart.conftest import CHART
+
+ALERTS = CHART / "files" / "alerts.yaml"
+DASHBOARD = CHART / "files" / "dashboards" / "ambit.json"
+RUNBOOKS = CHART.parents[1] / "docs" / "runbooks.md"
+NAME = re.compile(r"\bambit_[a-z_]+")
+
+
+def defined_names() -> set[str]:
+    """The series of `ambit.telemetry.metrics`, as Prometheus sees them."""
+    names: set[str] = set()
+    for value in vars(metrics).values():
+        if isinstance(value, tuple):
+            names.add(str(value[0]))  # pyright: ignore[reportUnknownArgumentType] -- (name, help), read at each scrape
+        elif hasattr(value, "describe") and not isinstance(value, type):
+            for family in value.describe():
+                name, kind = str(family.name), str(family.type)
+                names |= {f"{name}_total"} if kind == "counter" else {name}
+                if kind == "histogram":
+                    names |= {f"{name}_bucket", f"{name}_count", f"{name}_sum"}
+    return names
+
+
+def dashboard_queries() -> list[str]:
+    panels: list[dict[str, Any]] = json.loads(DASHBOARD.read_text())["panels"]
+    return [target["expr"] for panel in panels for target in panel.get("targets", [])]
+
+
+def alert_rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+
+
+def test_every_query_names_metrics_that_exist() -> None:
+    asked = {
+        name for query in [*dashboard_queries(), *(r["expr"] for r in alert_rules())] for name in NAME.findall(query)
+    }
+    assert len(asked) > 10
+    assert asked <= defined_names()
+
+
+def test_the_alerts_are_rules_that_prometheus_takes() -> None:
+    done = subprocess.run([str(promtool()), "check", "rules", str(ALERTS)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 rules found" in done.stdout
+
+
+def test_the_dashboards_queries_are_promql(tmp_path: Path) -> None:
+    queries = [re.sub(r"\$(namespace|budget)", ".*", query) for query in dashboard_queries()]
+    rules = {"groups": [{"name": "d", "rules": [{"record": f"r:{n}", "expr": q} for n, q in enumerate(queries)]}]}
+    path = tmp_path / "queries.yaml"
+    path.write_text(yaml.safe_dump(rules))
+    done = subprocess.run([str(promtool()), "check", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("rule", alert_rules(), ids=lambda rule: rule["alert"])
+def test_each_alert_has_its_runbook(rule: dict[str, Any]) -> None:
+    anchor = rule["annotations"]["runbook_url"].rpartition("#")[2]
+    assert anchor == rule["alert"].lower()
+    assert f"## {rule['alert']}\n" in RUNBOOKS.read_text()
+
+
+ALERT_CASES = {
+    "AmbitBudgetNearlyExhausted": {
+        'ambit_budget_limit{namespace="a",budget="b",window="Day",resource="usd"}': "10x10",
+        'ambit_budget_spent{namespace="a",budget="b",window="Day",resource="usd"}': "9.5x10",
+        "ambit_ledger_open_sessions": "0x10",
+    },
+    "AmbitLedgerAway": {"up": "0x10"},
+    "AmbitReconcileFailing": {
+        'ambit_reconcile_total{controller="sandbox",result="error"}': "0+60x20",
+        'ambit_reconcile_total{controller="sandbox",result="success"}': "0+6x20",
+        "ambit_ledger_open_sessions": "0x20",
+    },
+}
+QUIET = {
+    'ambit_budget_limit{namespace="a",budget="b",window="Day",resource="usd"}': "10x20",
+    'ambit_budget_spent{namespace="a",budget="b",window="Day",resource="usd"}': "5x20",
+    'ambit_reconcile_total{controller="sandbox",result="error"}': "0+1x20",
+    'ambit_reconcile_total{controller="sandbox",result="success"}': "0+60x20",
+    'ambit_ledger_operations_total{component="gateway",operation="reserve",result="Granted"}': "0+60x20",
+    "ambit_ledger_open_sessions": "3x20",
+}
+
+
+def firing(tmp_path: Path, alert: str, series: dict[str, str], at: str) -> bool:
+    """Whether Prometheus' own rule engine fires the alert on these series."""
+
+    def test_file(expected: list[dict[str, Any]]) -> Path:
+        path = tmp_path / f"{len(expected)}.yaml"
+        inputs = [{"series": name, "values": values} for name, values in series.items()]
+        case = {"eval_time": at, "alertname": alert, "exp_alerts": expected}
+        tests = [{"interval": "1m", "input_series": inputs, "alert_rule_test": [case]}]
+        path.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": tests}))
+        return path
+
+    done = subprocess.run(
+        [str(promtool()), "test", "rules", str(test_file([]))], capture_output=True, text=True, check=False
+    )
+    return done.returncode != 0 and f"alertname: {alert}" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("alert", sorted(ALERT_CASES))
+def test_each_alert_fires_on_its_fault_and_is_quiet_otherwise(tmp_path: Path, alert: str) -> None:
+    assert firing(tmp_path, alert, ALERT_CASES[alert], "10m")
+    assert not firing(tmp_path, alert, QUIET, "10m")
