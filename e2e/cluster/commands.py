@@ -23,9 +23,9 @@ def run(
     return done.stdout
 
 
-def succeeds(argv: Sequence[str]) -> bool:
+def succeeds(argv: Sequence[str], env: Mapping[str, str] | None = None) -> bool:
     """Whether the command exits with 0; for conditions that a command tells by its exit code."""
-    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    return subprocess.run(argv, env=env, capture_output=True, check=False).returncode == 0
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -2,25 +2,20 @@
 
 from collections.abc import Mapping
 
-from e2e.cluster.commands import succeeds, wait_until
+from e2e.cluster.commands import succeeds
 from e2e.cluster.embedded import pki
 from e2e.cluster.embedded.layout import SERVICES, Layout
 from e2e.cluster.embedded.session import Session
-from e2e.cluster.errors import StepFailed
-from e2e.cluster.progress import Progress
 
-# Some four seconds on an idle machine; the rest is for one that compiles something else meanwhile.
-READY_TIMEOUT_S = 180
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
-def start(layout: Layout, session: Session, progress: Progress) -> None:
+def start(layout: Layout, session: Session) -> None:
     """Starts what does not run yet and waits until the apiserver is ready."""
-    with progress.step("control plane"):
-        for name, arguments in processes(layout).items():
-            session.start(name, [name, *(f"--{flag}={value}" for flag, value in arguments.items())])
-            if name == "kube-apiserver":
-                _wait_for_apiserver(layout, session)
+    for name, arguments in processes(layout).items():
+        session.start(name, [name, *(f"--{flag}={value}" for flag, value in arguments.items())])
+        if name == "kube-apiserver":
+            session.wait(["etcd", name], lambda: ready(layout))
 
 
 def ready(layout: Layout) -> bool:
@@ -29,21 +24,6 @@ def ready(layout: Layout) -> bool:
 
 def kubectl(layout: Layout) -> list[str]:
     return [str(layout.binaries / "kubectl"), f"--kubeconfig={layout.admin_kubeconfig}"]
-
-
-def _wait_for_apiserver(layout: Layout, session: Session) -> None:
-    failed: list[str] = []
-
-    def ready_or_failed() -> bool:
-        name = session.failed_process(["etcd", "kube-apiserver"])
-        failed[:] = [name] if name else []
-        return bool(failed) or ready(layout)
-
-    in_time = wait_until(ready_or_failed, READY_TIMEOUT_S)
-    if failed:
-        raise StepFailed(f"{failed[0]} keeps dying", layout.logs / f"{failed[0]}.log")
-    if not in_time:
-        raise StepFailed(f"no apiserver after {READY_TIMEOUT_S} s", layout.logs / "kube-apiserver.log")
 
 
 def processes(layout: Layout) -> Mapping[str, Mapping[str, str]]:

@@ -8,7 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from e2e.cluster.embedded.layout import Layout
 from e2e.cluster.errors import ClusterError, StepFailed
 
 START_TIMEOUT_S = 30
-# A process that died so often while it was waited for will not come up.
-TOO_MANY_STARTS = 6
+# Some four seconds on an idle machine; the rest is for one that compiles something else meanwhile.
+READY_TIMEOUT_S = 180
+# A process that dies more often while it is waited for will not come up.
+MAXIMUM_RESTARTS = 5
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,20 @@ class Session:
         finally:
             os.close(handle)
 
-    def failed_process(self, names: Sequence[str]) -> str | None:
-        """The first of `names` that keeps dying."""
-        states = self.processes()
-        return next((name for name in names if name in states and states[name].starts >= TOO_MANY_STARTS), None)
+    def wait(self, processes: Sequence[str], ready: Callable[[], bool]) -> None:
+        """Waits until `ready`. Raises StepFailed with the log of that one of `processes` which is in the way."""
+        before = self.processes()
+
+        def dying() -> str | None:
+            now = self.processes()
+            return next((name for name in processes if now[name].starts - before[name].starts > MAXIMUM_RESTARTS), None)
+
+        in_time = wait_until(lambda: dying() is not None or ready(), READY_TIMEOUT_S)
+        culprit = dying()
+        if culprit is not None:
+            raise StepFailed(f"{culprit} keeps dying", before[culprit].log)
+        if not in_time:
+            raise StepFailed(f"{processes[-1]} was not ready after {READY_TIMEOUT_S} s", before[processes[-1]].log)
 
     def _supervisor_pid(self) -> int:
         with self._connect() as connection:

@@ -65,7 +65,6 @@ FELIX = Binary("calico-felix", "calico", f"{_CALICO}/felix/cmd/calico-felix", 4)
 CALICO_CNI = Binary("calico", "calico", f"{_CALICO}/cni-plugin/cmd/calico", 0.2)
 _CNI_PLUGINS = "github.com/containernetworking/plugins/plugins"
 HOST_LOCAL = Binary("host-local", "cni", f"{_CNI_PLUGINS}/ipam/host-local", 0.1)
-LOOPBACK = Binary("loopback", "cni", f"{_CNI_PLUGINS}/main/loopback", 0.1)
 PORTMAP = Binary("portmap", "cni", f"{_CNI_PLUGINS}/meta/portmap", 0.1)
 LOCAL_PATH = Binary("local-path-provisioner", "local-path-provisioner", "github.com/rancher/local-path-provisioner", 1)
 HELM = Binary("helm", "helm", "helm.sh/helm/v4/cmd/helm", 2)
@@ -103,7 +102,7 @@ KWOK_STAGES = ModuleFiles(
     ),
 )
 
-CNI_PLUGINS = (CALICO_CNI, HOST_LOCAL, LOOPBACK, PORTMAP)
+CNI_PLUGINS = (CALICO_CNI, HOST_LOCAL, PORTMAP)
 CONTROL_PLANE: tuple[Artifact, ...] = (KUBERNETES,)
 NODE: tuple[Artifact, ...] = (
     NODE_TOOLS,
