@@ -108,3 +108,74 @@ LEDGER_OPEN_HOLDS = ("ambit_ledger_open_holds", "Holds that are neither settled 
 BUDGET_LIMIT = ("ambit_budget_limit", "A Budget's limit in its window: dollars, tokens, calls, seconds.")
 BUDGET_SPENT = ("ambit_budget_spent", "What is spent of it in the running window, in the same unit.")
 BUDGET_HELD = ("ambit_budget_held", "What is held of it for acts under way, in the same unit.")
+
+# -- sessions of people and services ----------------------------------------
+SESSIONS_OPENED = Counter("ambit_sessions_opened_total", "Sessions opened at the gateway.", ["environment"])
+SESSIONS_RUNNING = Gauge(
+    "ambit_sessions_running", "Sessions whose callers are connected to this gateway.", ["environment"]
+)
+SESSION_ENDS = Counter(
+    "ambit_session_ends_total", "Sessions opened at this gateway that ended, by reason.", ["environment", "reason"]
+)
+SESSION_START_SECONDS = Histogram(
+    "ambit_session_start_seconds",
+    "From the request for a session until its environment ran: an isolate's first answer, a container's start.",
+    ["environment"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+PEOPLE_REQUESTS = Counter(
+    "ambit_people_requests_total",
+    "Requests of people and services, by what was asked and the status and reason of the answer (empty: not refused).",
+    ["call", "code", "reason"],
+)
+
+# -- gateway: the data path -------------------------------------------------
+GATEWAY_REQUESTS = Counter(
+    "ambit_gateway_requests_total",
+    "Model calls by route (`none`: refused before one was chosen) and outcome: Completed, Refused, UpstreamRefused, "
+    "UpstreamFailed, Cut, ClientGone.",
+    ["route", "outcome"],
+)
+REFUSALS = Counter(
+    "ambit_refusals_total",
+    "Refusals at the gateway by reason, and by the resource and window of the bound where one stands in the way.",
+    ["reason", "resource", "window"],
+)
+GATEWAY_TOKENS = Counter(
+    "ambit_gateway_tokens_total",
+    "Tokens that providers reported, by route and kind: input, cache_read, cache_write, output.",
+    ["route", "kind"],
+)
+GATEWAY_COST = Counter(
+    "ambit_gateway_cost_usd_nanos_total", "Cost charged for model calls, in nano-dollars, by route.", ["route"]
+)
+GATEWAY_UNKNOWN_USAGE = Counter(
+    "ambit_gateway_unknown_usage_total",
+    "Calls whose usage the provider did not report, or not for good: the whole hold was charged.",
+    ["route"],
+)
+GATEWAY_ADMISSION_SECONDS = Histogram(
+    "ambit_gateway_admission_seconds",
+    "What the gateway adds before a call is sent: from the request's last byte to the provider, queueing included.",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 20),
+)
+GATEWAY_UPSTREAM_ERRORS = Counter(
+    "ambit_gateway_upstream_errors_total",
+    "Failures of model servers by route and kind: Unreachable, BrokenOff, Silent, or the HTTP status.",
+    ["route", "kind"],
+)
+GATEWAY_HOLDS = Gauge("ambit_gateway_holds", "Holds of this gateway for calls under way.")
+GATEWAY_QUEUE = Gauge("ambit_gateway_queue", "Calls that wait for room which others hold.")
+GATEWAY_STREAMS_CUT = Counter(
+    "ambit_gateway_cuts_total",
+    "Calls ended from outside before their answer was complete, by cause: SessionEnded, HoldLost, Stopping.",
+    ["cause"],
+)
+GATEWAY_SETTLEMENTS = Counter(
+    "ambit_gateway_settlements_total",
+    "Holds ended, by the ledger's answer (Settled, Released, AlreadySettled, an error's name) or GivenUp.",
+    ["result"],
+)
+GATEWAY_OVERRUNS = Counter(
+    "ambit_gateway_overruns_total", "Calls that used more than was held for them; the ledger recorded each."
+)

@@ -1,0 +1,206 @@
+"""What the gateway asks of isolate hosts (docs/design/0001-interfaces.md, "Isolate host").
+
+Every request carries a token that the gateway signed for that one pod and that lives a minute.
+"""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from ambit.gateway.sessions.code import Bundle
+from ambit.gateway.sessions.placing import Host
+from ambit.telemetry.reasons import HostError
+
+AUDIENCE: Final = "ambit-isolate-host"
+TOKEN_LIFE_S: Final = 60
+TOKEN_REUSED_S: Final = 30.0
+HOST_ERROR: Final = "x-ambit-host-error"
+CONNECT_TIMEOUT_S: Final = 5.0
+ANSWER_TIMEOUT_S: Final = 10.0
+
+
+class HostFailed(Exception):
+    """The host refused or ended the session, or is gone (`reason` is None)."""
+
+    def __init__(self, reason: HostError | None, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass
+class Answer:
+    """An agent's answer, as it comes."""
+
+    status: int
+    content: AsyncIterator[bytes]
+
+
+class _Refusal(msgspec.Struct):
+    message: str = ""
+
+
+class _State(msgspec.Struct):
+    state: str
+    reason: str = ""
+    message: str = ""
+
+
+class Signer:
+    """Signs the gateway's requests to hosts."""
+
+    def __init__(self, private_pem: bytes) -> None:
+        """Raises ValueError where the key is none, or not Ed25519."""
+        key = load_pem_private_key(private_pem, password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError("the gateway's signing key has to be an Ed25519 key")
+        self._key = key
+        self._tokens: dict[str, tuple[str, float]] = {}
+
+    def token(self, pod_uid: str) -> str:
+        """A token for one host, at most `TOKEN_REUSED_S` old."""
+        now = time.time()
+        token, made_at = self._tokens.get(pod_uid, ("", 0.0))
+        if not now - TOKEN_REUSED_S < made_at <= now:
+            claims: dict[str, Any] = {"aud": AUDIENCE, "sub": pod_uid, "exp": int(now) + TOKEN_LIFE_S}
+            token = jwt.encode(claims, self._key, algorithm="EdDSA")
+            self._tokens = {uid: kept for uid, kept in self._tokens.items() if kept[1] > now - TOKEN_REUSED_S}
+            self._tokens[pod_uid] = (token, now)
+        return token
+
+
+class HostClient:
+    """One connection pool to all hosts; an async context manager."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            # An agent may be silent for as long as its runtime lasts; the runtime's slices bound that.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    @asynccontextmanager
+    async def run(
+        self, host: Host, namespace: str, session: str, bundle: Bundle, session_input: str
+    ) -> AsyncGenerator[Answer]:
+        """Runs the agent; leaving the block aborts it. Raises HostFailed, from inside the block too.
+
+        The code is handed over only where the host does not have it.
+        """
+        try:
+            async with self._opened(host, namespace, session, bundle, session_input) as answer:
+                yield Answer(answer.status, answer.content.iter_any())
+        except (aiohttp.ClientError, OSError) as error:
+            raise await self._why(host, namespace, session, error) from error
+
+    @asynccontextmanager
+    async def _opened(
+        self, host: Host, namespace: str, session: str, bundle: Bundle, session_input: str
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        url = f"{host.url}/v1/sessions/{namespace}/{session}"
+        headers = {"x-ambit-code-sha256": bundle.sha256, "Content-Type": "text/plain;charset=utf-8"}
+        for attempt in (1, 2):
+            async with self._open().post(
+                url, data=session_input.encode(), headers=headers | self._authorization(host)
+            ) as answer:
+                refusal = await _refusal(answer)
+                if refusal is None:
+                    yield answer
+                    return
+                if refusal.reason is not HostError.CODE_MISSING or attempt == 2:
+                    raise refusal
+            await self._hand_over(host, bundle)
+
+    async def _hand_over(self, host: Host, bundle: Bundle) -> None:
+        async with self._open().put(
+            f"{host.url}/v1/code/{bundle.sha256}",
+            data=bundle.body,
+            headers={"Content-Type": "application/json"} | self._authorization(host),
+            timeout=_SHORT,
+        ) as answer:
+            refusal = await _refusal(answer)
+            if refusal is not None:
+                raise refusal
+
+    async def end(self, host: Host, namespace: str, session: str) -> None:
+        """Aborts the session; when it returns, nothing of it is left on the host. Raises HostFailed."""
+        url = f"{host.url}/v1/sessions/{namespace}/{session}"
+        try:
+            async with self._open().delete(url, headers=self._authorization(host), timeout=_SHORT) as answer:
+                refusal = await _refusal(answer)
+                if refusal is not None:
+                    raise refusal
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _gone(host, error) from error
+
+    async def _why(self, host: Host, namespace: str, session: str, error: BaseException) -> HostFailed:
+        """Why an answer broke off: the host says, unless it is gone itself."""
+        url = f"{host.url}/v1/sessions/{namespace}/{session}"
+        try:
+            async with self._open().get(url, headers=self._authorization(host), timeout=_SHORT) as answer:
+                if answer.status == HTTPStatus.OK:
+                    state = msgspec.json.decode(await answer.read(), type=_State)
+                    reason = _known(state.reason)
+                    if reason is not None:
+                        return HostFailed(reason, state.message)
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as second:
+            return _gone(host, second)
+        return _gone(host, error)
+
+    def _authorization(self, host: Host) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._signer.token(host.uid)}"}
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("HostClient is used outside its `async with` block")
+        return self._session
+
+
+_SHORT: Final = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+
+
+async def _refusal(answer: aiohttp.ClientResponse) -> HostFailed | None:
+    """The host's own refusal, if it is not the agent that answered."""
+    named = answer.headers.get(HOST_ERROR)
+    if named is None:
+        return None
+    try:
+        said = msgspec.json.decode(await answer.read(), type=_Refusal)
+    except msgspec.DecodeError:
+        said = _Refusal()
+    return HostFailed(_known(named), said.message or f"the host answered {answer.status} {named}")
+
+
+def _known(reason: str) -> HostError | None:
+    try:
+        return HostError(reason)
+    except ValueError:
+        return None
+
+
+def _gone(host: Host, error: BaseException) -> HostFailed:
+    return HostFailed(
+        None, f"isolate host {host.namespace}/{host.name} broke off: {str(error) or type(error).__name__}"
+    )

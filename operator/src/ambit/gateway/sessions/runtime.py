@@ -1,0 +1,149 @@
+"""Runtime of an isolate session, held in slices ahead of its use (docs/design/0001-interfaces.md, "Runtime").
+
+The rule (`Slices.next_step`) is pure; `RuntimeHold` carries it out against the ledger. A slice that is refused is not
+the end: the environment runs until what is held is used up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Final
+
+from ambit.ledger import wire
+from ambit.ledger.amounts import Amount
+from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
+from ambit.telemetry.reasons import SessionEnd
+
+SLICE_MS: Final = 30_000
+AT_LEAST_MS: Final = 1_000
+RENEW_WHEN_LEFT_MS: Final = 10_000
+STOP_MARGIN_MS: Final = 100
+"""So much before the end of what is held an isolate is aborted, so that it has ended by then."""
+EXPIRY_SLACK_MS: Final = 5_000
+"""A hold outlives its slice by so much, so that a settlement comes before the expiry."""
+ASK_AGAIN_MS: Final = 1_000
+ROOM_PATIENCE_S: Final = 20.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Slices:
+    """What is held of a session's runtime, counted from its start."""
+
+    covers_ms: int
+    sequence: int = 0
+    """Of the last granted extension."""
+    final: bool = False
+    """No more is granted."""
+
+    def renewal_due_in_ms(self, elapsed_ms: int) -> int | None:
+        """When to ask for the next slice (0: now); None: never."""
+        if self.final:
+            return None
+        return max(self.covers_ms - RENEW_WHEN_LEFT_MS - elapsed_ms, 0)
+
+    def over_in_ms(self, elapsed_ms: int) -> int:
+        """When the environment has to end unless more is granted; 0: now."""
+        return max(self.covers_ms - STOP_MARGIN_MS - elapsed_ms, 0)
+
+    def granted(self, more_ms: int) -> "Slices":
+        """After an extension was granted."""
+        return replace(self, covers_ms=self.covers_ms + more_ms, sequence=self.sequence + 1)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why the environment has to end."""
+
+    reason: SessionEnd
+    message: str
+
+
+class RuntimeHold:
+    """The one hold of an isolate session's runtime; used by one task at a time."""
+
+    def __init__(self, ledger: LedgerClient, path: str, hold_id: str, clock: Callable[[], float] = monotonic) -> None:
+        self._ledger = ledger
+        self._path = path
+        self._id = hold_id
+        self._clock = clock
+        self._slices = Slices(0)
+        self._started_s = 0.0
+
+    def elapsed_ms(self) -> int:
+        """How long the environment has been running; rounded up, as it is charged."""
+        return -int(-(self._clock() - self._started_s) * 1000 // 1)
+
+    async def begin(self) -> wire.Granted | wire.Refused | wire.Wait:
+        """Holds the first slice, waiting a while for room that others hold. After `Granted` the runtime counts."""
+        deadline_s = self._clock() + ROOM_PATIENCE_S
+        while True:
+            answer = await self._ledger.reserve(
+                wire.Reserve(
+                    id=self._id,
+                    path=self._path,
+                    want=Amount(runtime_ms=SLICE_MS),
+                    at_least=Amount(runtime_ms=AT_LEAST_MS),
+                    expires_in_ms=SLICE_MS + EXPIRY_SLACK_MS,
+                )
+            )
+            if not isinstance(answer, wire.Wait) or self._clock() >= deadline_s:
+                break
+            await asyncio.sleep(ASK_AGAIN_MS / 1000)
+        if isinstance(answer, wire.Granted):
+            self._slices = Slices(answer.amount.runtime_ms)
+            self._started_s = self._clock()
+        return answer
+
+    async def keep(self) -> Ended:
+        """Renews the slice until none is granted and the last is used up, or the session has ended in the ledger."""
+        denial = "the ledger did not answer"
+        while True:
+            elapsed_ms = self.elapsed_ms()
+            over_in_ms = self._slices.over_in_ms(elapsed_ms)
+            if over_in_ms == 0:
+                return Ended(SessionEnd.RUNTIME_EXHAUSTED, denial)
+            due_in_ms = self._slices.renewal_due_in_ms(elapsed_ms)
+            if due_in_ms is None or due_in_ms > 0:
+                await asyncio.sleep(min(over_in_ms, over_in_ms if due_in_ms is None else due_in_ms) / 1000)
+                continue
+            answer = await self._extend(over_in_ms)
+            if isinstance(answer, wire.Granted):
+                self._slices = self._slices.granted(answer.amount.runtime_ms)
+                continue
+            if answer is not None:
+                denial = answer.message
+            if isinstance(answer, wire.Refused):
+                if answer.reason is wire.RefusalReason.SESSION_ENDED:
+                    return Ended(answer.ended or SessionEnd.KILLED, answer.message)
+                if answer.reason is not wire.RefusalReason.LIMIT_EXCEEDED:
+                    return Ended(SessionEnd.ACCOUNT_REMOVED, answer.message)
+                self._slices = replace(self._slices, final=True)
+                continue
+            await asyncio.sleep(min(ASK_AGAIN_MS, over_in_ms) / 1000)
+
+    async def _extend(self, over_in_ms: int) -> wire.Granted | wire.Refused | wire.Wait | None:
+        """Asks for the next slice; None where no answer came before the present one is over."""
+        extension = wire.Extend(
+            id=self._id,
+            sequence=self._slices.sequence + 1,
+            want=Amount(runtime_ms=SLICE_MS),
+            at_least=Amount(runtime_ms=AT_LEAST_MS),
+            expires_in_ms=over_in_ms + SLICE_MS + EXPIRY_SLACK_MS,
+        )
+        try:
+            async with asyncio.timeout(over_in_ms / 1000):
+                return await self._ledger.extend(extension)
+        except (TimeoutError, LedgerUnavailable, LedgerError) as error:
+            _log.warning("runtime of %s was not extended: %s", self._path, error)
+            return None
+
+    async def settle(self) -> None:
+        """Charges what was used. Where the ledger is away, the hold expires and is charged in full."""
+        try:
+            await self._ledger.settle(wire.Settle(id=self._id, used=Amount(runtime_ms=self.elapsed_ms())))
+        except (LedgerUnavailable, LedgerError) as error:
+            _log.warning("runtime of %s was not settled and will be charged by its expiry: %s", self._path, error)
