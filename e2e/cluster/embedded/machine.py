@@ -93,7 +93,7 @@ def _owned(layout: Layout) -> bool:
 def _hierarchies() -> list[Path]:
     if _unified():
         return [CGROUPS]
-    return [folder for folder in CGROUPS.iterdir() if (folder / "tasks").exists() and not folder.is_symlink()]
+    return [folder for folder in CGROUPS.iterdir() if (folder / "cgroup.procs").exists() and not folder.is_symlink()]
 
 
 def _unified() -> bool:
