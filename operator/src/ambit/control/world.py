@@ -140,6 +140,11 @@ class World:
         """From now on changes are told to `enqueue`."""
         self._enqueue = enqueue
 
+    def pool_of(self, agent: Agent) -> SandboxPool | None:
+        """The pool of an isolate Agent, if it is there."""
+        isolate = agent.spec.environment.isolate
+        return self.pools.items.get((agent.key.namespace, isolate.pool_ref.name)) if isolate is not None else None
+
     def enqueue_all(self) -> None:
         """Every object of every kind: after a start, and whenever something was missed."""
         for kind in self.kinds:
@@ -158,7 +163,8 @@ class World:
         self.namespaces.subscribe(self._namespace_changed)
         self.config_maps.subscribe(self._config_map_changed)
         self.runtime_classes.subscribe(lambda _: self._all(POOL))
-        self.gateway.subscribe(lambda _: (self._all(POOL), self._all(SANDBOX)))
+        self.gateway.subscribe(lambda _: self._all(POOL))
+        self.gateway.subscribe(lambda _: self._all(SANDBOX))
 
     def _all(self, controller: str) -> None:
         for kind in self.kinds:
@@ -205,6 +211,11 @@ class World:
     def _route_changed(self, change: Change[ModelRoute]) -> None:
         self._enqueue(ROUTE, change.key)
         self.route_dependents(change.key)
+
+    def look_at_account(self, path: str) -> None:
+        """The Budget or Agent of an account looks again."""
+        kind, namespace, name = path.split("/", 2)
+        self._enqueue(kind, (namespace, name))
 
     def route_dependents(self, key: Key) -> None:
         """The Agents that name a route look again."""

@@ -1,0 +1,77 @@
+"""Which accounts of Budgets and Agents the ledger holds, as far as this process knows.
+
+The ledger takes the same account twice without a change, so after a start, and whenever events of the ledger may have
+been missed, all are put again. Parents come first: an account is put once the one above it is.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from ambit.ledger import wire
+from ambit.ledger.amounts import Limit, Resource, Window
+from ambit.ledger.client import AccountUnknown, LedgerClient
+from ambit.policy import Account
+
+
+@dataclass(frozen=True)
+class Parentless:
+    """The account above is not held yet."""
+
+    parent: str
+
+
+@dataclass(frozen=True)
+class SeenUsage:
+    """An account's usage, and when it was asked for: its durations count from then."""
+
+    usage: wire.Usage
+    at: datetime
+
+
+class Accounts:
+    def __init__(self, ledger: LedgerClient) -> None:
+        self._ledger = ledger
+        self._held: dict[str, wire.PutAccount] = {}
+        self.usages: dict[str, SeenUsage] = {}
+        """The last usage that was seen, by path; kept by `mirror`."""
+        self.active: dict[str, int] = {}
+        """How many sessions of an Agent are open, by its path; kept by `mirror`."""
+
+    def holds(self, path: str) -> bool:
+        return path in self._held
+
+    def forget(self) -> None:
+        """Nothing is known any more; everything will be put again."""
+        self._held.clear()
+
+    async def put(self, account: Account, time_zone: str) -> bool | Parentless:
+        """Puts the account if it is not held so; whether that was needed. Raises LedgerUnavailable, LedgerError."""
+        operation = put_operation(account, time_zone)
+        if self._held.get(account.path) == operation:
+            return False
+        if account.parent is not None and account.parent not in self._held:
+            return Parentless(account.parent)
+        try:
+            await self._ledger.put_account(operation)
+        except AccountUnknown:
+            if account.parent is None:
+                raise
+            self._held.pop(account.parent, None)  # the ledger lost it: it has to be put again before
+            return Parentless(account.parent)
+        self._held[account.path] = operation
+        return True
+
+    async def remove(self, path: str) -> None:
+        """Removes the account, if the ledger has it: its spend stays, its sessions are killed."""
+        with suppress(AccountUnknown):  # it never came to be
+            await self._ledger.remove_account(wire.RemoveAccount(path))
+        self._held.pop(path, None)
+        self.usages.pop(path, None)
+        self.active.pop(path, None)
+
+
+def put_operation(account: Account, time_zone: str) -> wire.PutAccount:
+    """What policy says an account is, in the ledger's words."""
+    limits = tuple(Limit(Window(limit.window), Resource(limit.resource), limit.amount) for limit in account.limits)
+    return wire.PutAccount(path=account.path, parent=account.parent, limits=limits, time_zone=time_zone)

@@ -1,0 +1,1 @@
+"""Agent: policy's verdict, an account under its Budget, and what its sessions meet."""

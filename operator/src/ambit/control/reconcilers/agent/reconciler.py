@@ -1,0 +1,80 @@
+"""Brings an Agent's account to the ledger, and what is known of it to its status."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from ambit.api.agent import Agent
+from ambit.api.budget import Budget
+from ambit.control.accounts import Accounts, Parentless
+from ambit.control.names import agent_path
+from ambit.control.reconcilers.agent.decide import Snapshot, status_of
+from ambit.control.reconcilers.budget.decide import Enforcement
+from ambit.control.world import World
+from ambit.control.writer import Writer
+from ambit.kube import Key
+from ambit.ledger.client import LedgerError, LedgerUnavailable
+from ambit.policy import Allowed, Verdict, judge_agent
+from ambit.telemetry.reasons import Progress
+
+RETRY_S: Final = 5.0
+
+
+class AgentReconciler:
+    def __init__(self, world: World, accounts: Accounts, writer: Writer) -> None:
+        self._world = world
+        self._accounts = accounts
+        self._writer = writer
+        self._kind = next(kind for kind in world.kinds if kind.store is world.agents)
+
+    async def reconcile(self, key: Key) -> float | None:
+        agent = self._world.agents.items.get(key)
+        if agent is None:
+            await self._accounts.remove(agent_path(*key))
+            return None
+        verdict = judge_agent(agent, self._world.facts())
+        enforcement = await self._enforce(verdict)
+        agent = self._world.agents.items.get(key)
+        if agent is None:
+            return 0.0  # deleted meanwhile
+        status = status_of(self._snapshot(agent, verdict, enforcement), datetime.now(UTC))
+        await self._writer.status(self._kind, agent, agent.status, status)
+        return None if enforcement.holds or not isinstance(verdict, Allowed) else RETRY_S
+
+    async def _enforce(self, verdict: Verdict) -> Enforcement:
+        if not isinstance(verdict, Allowed) or verdict.account is None:
+            return Enforcement(holds=False, reason=Progress.ACCOUNT_PENDING)
+        budget = self._world.budgets.items[verdict.policy.budget]
+        try:
+            put = await self._accounts.put(verdict.account, budget.spec.time_zone)
+        except LedgerUnavailable as away:
+            return Enforcement(holds=False, reason=Progress.LEDGER_AWAY, message=str(away))
+        except LedgerError as wrong:
+            return Enforcement(holds=False, reason=Progress.ACCOUNT_PENDING, message=str(wrong))
+        if isinstance(put, Parentless):
+            self._world.look_at_account(put.parent)
+            message = f"the ledger does not hold {put.parent} yet"
+            return Enforcement(holds=False, reason=Progress.ACCOUNT_PENDING, message=message)
+        return Enforcement(holds=True, reason=Progress.ENFORCED)
+
+    def _snapshot(self, agent: Agent, verdict: Verdict, enforcement: Enforcement) -> Snapshot:
+        sandboxes = self._world.sandboxes_of(agent.key)
+        return Snapshot(
+            agent=agent,
+            verdict=verdict,
+            enforcement=enforcement,
+            budgets=tuple(self._budgets(verdict)),
+            pool=self._world.pool_of(agent),
+            newest=max(sandboxes, key=lambda sandbox: sandbox.metadata.creation_timestamp or "", default=None),
+            active=self._accounts.active.get(agent_path(*agent.key)),
+        )
+
+    def _budgets(self, verdict: Verdict) -> Iterator[Budget]:
+        """The Budget that an Agent spends from, and those above; policy has found the chain to be finite."""
+        if not isinstance(verdict, Allowed):
+            return
+        budget = self._world.budgets.items.get(verdict.policy.budget)
+        while budget is not None:
+            yield budget
+            ref = budget.spec.parent_ref
+            budget = self._world.budgets.items.get(ref.key(budget.key.namespace)) if ref is not None else None

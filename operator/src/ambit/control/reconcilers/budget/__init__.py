@@ -1,0 +1,1 @@
+"""Budget: an account at the ledger, and its usage mirrored to status."""
