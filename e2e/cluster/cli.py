@@ -56,7 +56,7 @@ def which_cluster(command: Command) -> Command:
 @click.option("--fake-nodes", type=click.IntRange(0), default=0, show_default=True, help="Nodes simulated by kwok.")
 def up(name: str, provider: str | None, nodes: int, fake_nodes: int) -> None:
     """Starts the cluster, or what is missing of it, and waits until it is ready."""
-    cluster = _cluster(name, provider)
+    cluster = provider_of(name, provider)
     cluster.up(Wanted(nodes, fake_nodes))
     click.echo(f"export KUBECONFIG={cluster.kubeconfig()}")
 
@@ -65,14 +65,14 @@ def up(name: str, provider: str | None, nodes: int, fake_nodes: int) -> None:
 @which_cluster
 def down(name: str, provider: str | None) -> None:
     """Removes the cluster and all it left on the machine."""
-    _cluster(name, provider).down()
+    provider_of(name, provider).down()
 
 
 @main.command()
 @which_cluster
 def status(name: str, provider: str | None) -> None:
     """Shows the cluster's parts. Exit code 1 if it is not running or a part is not well."""
-    components = _cluster(name, provider).status()
+    components = provider_of(name, provider).status()
     if not components:
         raise click.ClickException(f"cluster {name} is not running")
     table = Table("component", "state", "detail", box=None)
@@ -88,14 +88,14 @@ def status(name: str, provider: str | None) -> None:
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 def load(name: str, provider: str | None, images: tuple[str, ...]) -> None:
     """Puts images on the nodes: OCI archives or layouts by path, or names in local image storage."""
-    _cluster(name, provider).load(list(images))
+    provider_of(name, provider).load(list(images))
 
 
 @main.command()
 @which_cluster
 def kubeconfig(name: str, provider: str | None) -> None:
     """Prints the path of the cluster's kubeconfig."""
-    click.echo(_cluster(name, provider).kubeconfig())
+    click.echo(provider_of(name, provider).kubeconfig())
 
 
 @main.command()
@@ -105,7 +105,7 @@ def tool(tool: str) -> None:
     click.echo(build.tool(tool, Progress()))
 
 
-def _cluster(name: str, provider: str | None) -> Provider:
+def provider_of(name: str, provider: str | None) -> Provider:
     checked_name(name)
     match choose(provider):
         case "embedded":

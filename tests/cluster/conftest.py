@@ -1,0 +1,89 @@
+"""Ambit installed on a real cluster, namespaces of a test's own, and sessions run as a person runs them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.cluster.progress import Progress
+from e2e.install import Installed, install
+from e2e.stages import CLUSTER_NAME
+
+Manifest = dict[str, Any]
+AMBIT = str(Path(sys.executable).parent / "ambit")
+POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a person saw of a session: its output, what was said at its end, and the exit code."""
+
+    output: str
+    said: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster under test, from a person's side."""
+
+    installed: Installed
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return self.installed.kubectl(*arguments, stdin=stdin)
+
+    def apply(self, namespace: str, *manifests: Manifest) -> None:
+        self.kubectl("apply", "--namespace", namespace, "--filename", "-", stdin=yaml.safe_dump_all(manifests))
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "--output", "json"))
+
+    def wait(self, what: str, condition: Callable[[], bool], within_s: float = 90) -> None:
+        """Polls until the condition holds; fails with what was waited for."""
+        deadline = time.monotonic() + within_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+            time.sleep(POLL_S)
+
+    def wait_ready(self, namespace: str, *objects: str, within_s: float = 90) -> None:
+        self.kubectl("wait", "--namespace", namespace, "--for=condition=Ready", f"--timeout={within_s:.0f}s", *objects)
+
+    def start(self, agent: str, given: str) -> "subprocess.Popen[str]":
+        """`ambit run`, going on beside the test."""
+        return subprocess.Popen(
+            [AMBIT, "run", agent, given],
+            env={**os.environ, "KUBECONFIG": str(self.installed.kubeconfig)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, agent: str, given: str, within_s: float = 120) -> Session:
+        """`ambit run`, to its end."""
+        process = self.start(agent, given)
+        output, said = process.communicate(timeout=within_s)
+        return Session(output, said, process.returncode)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """Ambit, installed by the chart from images of this checkout, on the cluster that the stage brought up."""
+    return Cluster(install(os.environ.get("AMBIT_CLUSTER", CLUSTER_NAME), None, Progress()))
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace for one test; that it goes away again is part of the test: deletion leaves nothing behind."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--timeout=90s")

@@ -1,0 +1,187 @@
+"""From inside a sandbox: no way to the apiserver, the node, DNS, another sandbox or a model but by the gateway.
+
+Each target is one that a pod without our boundary reaches (`test_without_the_boundary…`): a probe that cannot succeed
+would prove nothing.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.cluster.manifests import a_budget, a_container, a_pool, a_route, an_agent, an_isolate, code
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+PROBE = (Path(__file__).parent / "probe.py").read_text()
+GATEWAY = "tcp://gateway.ambit:8080"
+
+# Fetches each target over http and says what came of it; a Response of any status but the gateway's 403 is a way out.
+ISOLATE_PROBE = """
+export default {
+  async fetch(request) {
+    const found = {};
+    for (const target of JSON.parse(await request.text())) {
+      try {
+        const answer = await fetch(target.replace("tcp://", "http://"));
+        found[target] = `${answer.status} ${answer.headers.get("x-ambit-reason")}`;
+      } catch (error) {
+        found[target] = String(error.name);
+      }
+    }
+    return new Response(JSON.stringify(found));
+  }
+};
+"""
+
+
+def forbidden_targets(cluster: Cluster, neighbour: str) -> list[str]:
+    """Addresses that exist and listen. `neighbour` is another sandbox's address."""
+    api = cluster.get("service", "kubernetes", "--namespace", "default")["spec"]["clusterIP"]
+    endpoints = cluster.get("endpoints", "kubernetes", "--namespace", "default")["subsets"][0]
+    (node, *_) = cluster.get("nodes")["items"]
+    node_ip = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
+    model = cluster.get("service", "model-server", "--namespace", "ambit-models")["spec"]["clusterIP"]
+    ledger = cluster.get("service", "ambit-ledger", "--namespace", "ambit-system")["spec"]["clusterIP"]
+    return [
+        f"tcp://{api}:443",
+        f"tcp://{endpoints['addresses'][0]['ip']}:{endpoints['ports'][0]['port']}",
+        f"tcp://{node_ip}:10250",
+        f"tcp://{model}:8080",
+        f"tcp://{ledger}:8090",
+        f"tcp://{neighbour}:9000",
+    ]
+
+
+def a_plain_pod(name: str, image: str, source: str, given: str) -> dict[str, object]:
+    """A pod of the same image and restrictions, with none of our boundaries."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": name,
+                    "image": image,
+                    "command": ["python3", "-c", source],
+                    "env": [{"name": "AMBIT_INPUT", "value": given}],
+                }
+            ],
+        },
+    }
+
+
+@pytest.fixture
+def neighbour(cluster: Cluster, namespace: str) -> str:
+    """The address of a pod beside the sandboxes that listens on 9000."""
+    image = cluster.installed.images["ambit-workspace"]
+    source = "import http.server as h; h.test(h.SimpleHTTPRequestHandler, port=9000)"
+    cluster.apply(namespace, a_plain_pod("neighbour", image, source, ""))
+    cluster.wait_ready(namespace, "pod/neighbour")
+    return str(cluster.get("pod", "neighbour", "--namespace", namespace)["status"]["podIP"])
+
+
+def a_team_with_probes(cluster: Cluster, namespace: str) -> None:
+    image = cluster.installed.images["ambit-workspace"]
+    cluster.apply(
+        namespace,
+        a_budget(),
+        a_route(),
+        a_pool(),
+        code(ISOLATE_PROBE),
+        an_agent("container", a_container(image, "python3", "-c", PROBE)),
+        an_agent("isolate", an_isolate()),
+    )
+    cluster.wait_ready(namespace, "agent/container", "agent/isolate", "sandboxpool/default")
+
+
+def names_and_dns(cluster: Cluster) -> list[str]:
+    dns = cluster.get("service", "kube-dns", "--namespace", "kube-system")["spec"]["clusterIP"]
+    return [f"dns://{dns}?kubernetes.default.svc.cluster.local", "name:kubernetes.default.svc.cluster.local"]
+
+
+def test_without_the_boundary_the_probe_reaches_everything(cluster: Cluster, namespace: str, neighbour: str) -> None:
+    # The model server and the ledger have policies of their own, on their side: they stay closed to everybody.
+    closed_on_their_side = (":8080", ":8090")
+    targets = [t for t in forbidden_targets(cluster, neighbour) if not t.endswith(closed_on_their_side)]
+    targets += names_and_dns(cluster)
+    image = cluster.installed.images["ambit-workspace"]
+    cluster.apply(namespace, a_plain_pod("free", image, PROBE, json.dumps(targets)))
+    cluster.kubectl("wait", "-n", namespace, "--for=jsonpath={.status.phase}=Succeeded", "pod/free", "--timeout=60s")
+    found = json.loads(cluster.kubectl("logs", "free", "--namespace", namespace))
+    assert found == dict.fromkeys(targets, "reached")
+
+
+def test_a_container_reaches_the_gateway_and_nothing_else(cluster: Cluster, namespace: str, neighbour: str) -> None:
+    a_team_with_probes(cluster, namespace)
+    gateway = cluster.get("service", "ambit-gateway", "--namespace", "ambit-system")["spec"]["clusterIP"]
+    other_listeners = [f"tcp://{gateway}:{port}" for port in (8081, 8443, 9090)]
+    targets = [GATEWAY, *forbidden_targets(cluster, neighbour), *other_listeners, *names_and_dns(cluster)]
+    session = cluster.run(f"{namespace}/container", json.dumps(targets))
+    found = json.loads(session.output.splitlines()[-1])
+    assert {target for target, outcome in found.items() if outcome == "reached"} == {GATEWAY}
+    assert set(found) == set(targets)
+
+
+def test_an_isolate_reaches_the_gateway_and_nothing_else(cluster: Cluster, namespace: str, neighbour: str) -> None:
+    a_team_with_probes(cluster, namespace)
+    targets = [*forbidden_targets(cluster, neighbour), "tcp://169.254.169.254:80", "tcp://example.com:80"]
+    session = cluster.run(f"{namespace}/isolate", json.dumps(targets))
+    assert json.loads(session.output) == dict.fromkeys(targets, "403 HostNotAllowed")
+
+
+def test_the_isolate_hosts_pod_reaches_the_gateway_and_nothing_else(
+    cluster: Cluster, namespace: str, neighbour: str
+) -> None:
+    """Should agents' code ever break out of workerd, the pod's boundary stands."""
+    a_team_with_probes(cluster, namespace)
+    targets = [*forbidden_targets(cluster, neighbour), *names_and_dns(cluster), "tcp://gateway.ambit:8081"]
+    source = f"import os; os.environ['AMBIT_INPUT'] = {json.dumps(targets)!r}\n{PROBE}"
+    said = cluster.kubectl(*("exec", "--namespace", namespace, "default-isolate-host-0", "--", "python3", "-c", source))
+    found = json.loads(said.splitlines()[-1])
+    assert {target for target, outcome in found.items() if outcome == "reached"} == {"tcp://gateway.ambit:8081"}
+
+
+def test_a_container_has_no_way_to_be_reached(cluster: Cluster, namespace: str) -> None:
+    """Another pod of the namespace finds nothing at a sandbox's address, though a server listens there."""
+    image = cluster.installed.images["ambit-workspace"]
+    serve = "import http.server as h; h.test(h.SimpleHTTPRequestHandler, port=9000)"
+    agent = an_agent("server", a_container(image, "python3", "-u", "-c", serve), bounds={"runtime": "1m"})
+    cluster.apply(namespace, a_budget(), a_route(), agent)
+    cluster.wait_ready(namespace, "agent/server")
+    running = cluster.start(f"{namespace}/server", "")
+    try:
+
+        def address() -> str | None:
+            pods = cluster.get("pods", "--namespace", namespace, "--selector", "ambit.dev/component=sandbox")["items"]
+            started = [pod for pod in pods if pod["status"].get("phase") == "Running"]
+            return str(started[0]["status"]["podIP"]) if started else None
+
+        cluster.wait("the sandbox runs", lambda: address() is not None)
+        target = f"tcp://{address()}:9000"
+        cluster.apply(namespace, a_plain_pod("caller", image, PROBE, json.dumps([target])))
+        cluster.kubectl(
+            *("wait", "--namespace", namespace, "--for=jsonpath={.status.phase}=Succeeded", "pod/caller"),
+            "--timeout=60s",
+        )
+        assert json.loads(cluster.kubectl("logs", "caller", "--namespace", namespace))[target] != "reached"
+    finally:
+        running.terminate()
+        running.communicate(timeout=60)
+
+
+def test_a_sandbox_carries_no_credential_but_its_own(cluster: Cluster, namespace: str) -> None:
+    image = cluster.installed.images["ambit-workspace"]
+    look = (
+        "import json, os, pathlib; "
+        "print(json.dumps([os.path.exists('/var/run/secrets/kubernetes.io'), os.getuid(), "
+        "'NoNewPrivs:\\t1' in pathlib.Path('/proc/self/status').read_text(), "
+        "int(next(l for l in open('/proc/self/status') if l.startswith('CapEff')).split()[1], 16)]))"
+    )
+    cluster.apply(namespace, a_budget(), a_route(), an_agent("looker", a_container(image, "python3", "-c", look)))
+    cluster.wait_ready(namespace, "agent/looker")
+    session = cluster.run(f"{namespace}/looker", "")
+    assert json.loads(session.output.splitlines()[-1]) == [False, 65532, True, 0]
