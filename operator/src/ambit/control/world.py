@@ -212,6 +212,10 @@ class World:
         self._enqueue(ROUTE, change.key)
         self.route_dependents(change.key)
 
+    def look_at(self, controller: str, key: Key) -> None:
+        """One object is looked at again."""
+        self._enqueue(controller, key)
+
     def look_at_account(self, path: str) -> None:
         """The Budget or Agent of an account looks again."""
         kind, namespace, name = path.split("/", 2)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from ambit.api.base import Resource, StatusModel
 from ambit.api.conditions import Condition
 from ambit.control.events import Recorder, worth_telling
+from ambit.control.store import DELETED
 from ambit.control.world import Kind
 from ambit.kube import KubeClient
 
@@ -38,8 +39,8 @@ class Writer:
         """Sets the finalizers, unless somebody has written since. Raises `Conflict`."""
         patch = {"metadata": {"resourceVersion": obj.metadata.resource_version, "finalizers": list(wanted)}}
         answer = await self._client.patch(kind.resource, obj.metadata.name, patch, obj.metadata.namespace)
-        if wanted or answer["metadata"].get("deletionTimestamp") is None:
-            kind.store.observe(MODIFIED, answer)  # else it is gone, and the watch says so
+        gone = not wanted and "deletionTimestamp" in answer["metadata"]
+        kind.store.observe(DELETED if gone else MODIFIED, answer)
 
 
 def merge_difference(before: Json, after: Json) -> Json:

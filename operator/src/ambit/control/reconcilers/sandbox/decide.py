@@ -178,9 +178,10 @@ def _run(s: Snapshot, session: Session, now_ms: int) -> Plan:
     pod = s.pod
     if pod is None:
         raise AssertionError("called only with a Pod")
-    if not s.has_token and isinstance(s.verdict, Allowed):
-        return Plan((CreateToken(pod.metadata.uid, s.verdict.policy.bounds.runtime_ms),))
     run = run_of(pod)
+    needs_token = run.started_at_ms is None and not s.has_token  # what has started has had it
+    if needs_token and s.refused is None and isinstance(s.verdict, Allowed):
+        return Plan((CreateToken(pod.metadata.uid, s.verdict.policy.bounds.runtime_ms),))
     status = status_of(s, run, None, _obstacle(s), now_ms)
     if session.hold is None:
         # It expired while no operator ran, and was charged: go on under another, or end when that is refused.
@@ -199,7 +200,7 @@ def _run(s: Snapshot, session: Session, now_ms: int) -> Plan:
 def _obstacle(s: Snapshot) -> Obstacle | None:
     """The obstacle that is named in `Ready`: the nearest to the container."""
     if s.pod is not None:
-        return obstacle_of(s.pod, _image(s)) or (s.ledger if run_of(s.pod).started_at_ms is None else None)
+        return None if _started(s) else s.refused or obstacle_of(s.pod, _image(s)) or s.ledger
     if s.refused is not None or s.ledger is not None:
         return s.refused or s.ledger
     if s.cluster is None:
