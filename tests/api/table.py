@@ -32,7 +32,7 @@ class Case:
 
 def load(name: str) -> Any:
     """One of the tables, with `{repeat: x, times: n}` written out."""
-    return _written_out(yaml.safe_load((FOLDER / name).read_text()))
+    return written_out(yaml.safe_load((FOLDER / name).read_text()))
 
 
 def full_manifests() -> dict[str, Manifest]:
@@ -145,12 +145,13 @@ def _set(manifest: Manifest, path: str, value: Any) -> None:
         target[last] = value
 
 
-def _written_out(value: Any) -> Any:
+def written_out(value: Any) -> Any:
+    """A table's value with `{repeat: x, times: n}` in it written out."""
     if isinstance(value, dict):
         mapping = cast("dict[str, Any]", value)
         if mapping.keys() == {"repeat", "times"}:
             return mapping["repeat"] * mapping["times"]
-        return {key: _written_out(item) for key, item in mapping.items()}
+        return {key: written_out(item) for key, item in mapping.items()}
     if isinstance(value, list):
-        return [_written_out(item) for item in cast("list[Any]", value)]
+        return [written_out(item) for item in cast("list[Any]", value)]
     return value

@@ -182,6 +182,14 @@ class BudgetStatus(StatusModel):
     ] = ()
 
 
+def _figures(window: Window, resource: ResourceName, unit: str, *, wide: bool = False) -> tuple[Column, ...]:
+    usage = f".status.limits[?(@.window=='{window}')].usage[?(@.resource=='{resource}')]"
+    return (
+        Column(f"{unit}-{window}", f"{usage}.spent", wide=wide),
+        Column(f"{unit}-{window}-Limit", f"{usage}.limit", wide=wide),
+    )
+
+
 class Budget(Resource):
     """A Budget bounds what all sessions under it may use together, over windows of time; the limits of its parents hold
     too. Nothing runs without one.
@@ -192,11 +200,10 @@ class Budget(Resource):
         plural="budgets",
         short_name="bud",
         columns=(
-            Column("Window", ".status.limits[*].window"),
-            Column("Spent-USD", ".status.limits[*].usage[?(@.resource=='usd')].spent"),
-            Column("Limit-USD", ".status.limits[*].usage[?(@.resource=='usd')].limit"),
-            Column("Spent-Tokens", ".status.limits[*].usage[?(@.resource=='tokens')].spent", wide=True),
-            Column("Limit-Tokens", ".status.limits[*].usage[?(@.resource=='tokens')].limit", wide=True),
+            *_figures(Window.DAY, ResourceName.USD, "USD"),
+            *_figures(Window.LIFETIME, ResourceName.USD, "USD"),
+            *_figures(Window.DAY, ResourceName.TOKENS, "Tokens", wide=True),
+            *_figures(Window.LIFETIME, ResourceName.TOKENS, "Tokens", wide=True),
         ),
     )
     spec: BudgetSpec

@@ -50,7 +50,10 @@ Conditions = Annotated[
     tuple[Condition, ...],
     MaxLen(16),
     ListMap(("type",)),
-    Doc("What holds of this object; one condition a type.", example="[{type: Ready, status: 'True'}]"),
+    Doc(
+        "What holds of this object; one condition a type.",
+        example='[{type: Ready, status: "True", reason: Ready, lastTransitionTime: "2026-01-02T03:04:05Z"}]',
+    ),
 ]
 
 

@@ -113,7 +113,11 @@ class ModelRouteSpec(ApiModel):
         MaxLen(8),
         ListMap(("name",)),
         Rule("self.size() == 1", "give exactly one backend; this version does not choose between several"),
-        Doc("The model servers; exactly one in this version.", example="[{name: primary, provider: Anthropic}]"),
+        Doc(
+            "The model servers; exactly one in this version.",
+            example='[{name: primary, provider: Anthropic, url: "https://api.anthropic.com", model: claude-sonnet-5,'
+            ' price: {input: "3", output: "15"}, limits: {contextTokens: 200k, maxOutputTokens: 64k}}]',
+        ),
     ]
     allowed_namespaces: Annotated[
         AllowedNamespaces,

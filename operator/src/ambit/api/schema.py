@@ -6,6 +6,7 @@ field cannot come into a model without coming into the CRD.
 
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,8 @@ from ambit.api.base import ApiModel, Doc, ListMap, ObjectMeta, Resource, Rule, S
 from ambit.api.fields import IntOrString
 
 Schema = dict[str, Any]
+_PLAIN = re.compile(r"[0-9.]*[A-Za-z][-./A-Za-z0-9]*")
+"""Text that YAML takes for text without quotes; numbers are not."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def flow(value: Any) -> str:
         return "{" + ", ".join(f"{key}: {flow(entry)}" for key, entry in entries.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(flow(item) for item in cast("list[Any]", value)) + "]"
-    return value if isinstance(value, str) and value[:1].isalpha() else json.dumps(value)
+    plain = isinstance(value, str) and _PLAIN.fullmatch(value) is not None
+    return value if plain else json.dumps(value)
 
 
 def docstring(model: Any) -> str:
