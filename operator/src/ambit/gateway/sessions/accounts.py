@@ -5,7 +5,8 @@ import logging
 import secrets
 from typing import Final
 
-from ambit.gateway.sessions.refusals import by_ledger, ledger_away, not_yet
+from ambit.gateway.refusals import ledger_away
+from ambit.gateway.sessions.refusals import by_ledger, not_yet
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerError, LedgerUnavailable
@@ -39,7 +40,7 @@ def limits(bounds: SessionBounds) -> tuple[Limit, ...]:
 
 
 async def open_account(ledger: LedgerClient, opening: wire.Open) -> None:
-    """Opens the session's account, waiting a little for the Agent's own. Raises Refused."""
+    """Opens the session's account, waiting a little for the Agent's own. Raises RefusedCall."""
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + ACCOUNT_PATIENCE_S
     while True:
@@ -56,7 +57,7 @@ async def open_account(ledger: LedgerClient, opening: wire.Open) -> None:
         except LedgerUnavailable as error:
             raise ledger_away() from error
         if isinstance(answer, wire.Refused):
-            raise by_ledger(answer)
+            raise by_ledger(answer, 0)
         return
 
 

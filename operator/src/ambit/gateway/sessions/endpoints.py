@@ -13,11 +13,12 @@ from pydantic import ValidationError
 
 from ambit.api.base import ObjectKey
 from ambit.api.common import BoundsOverride
-from ambit.gateway.sessions import views
+from ambit.gateway.models.wire_format import RefusedCall
+from ambit.gateway.sessions import refusals, views
+from ambit.gateway.sessions.opening import Request
 from ambit.gateway.sessions.people import People, by_certificate, nobody
-from ambit.gateway.sessions.refusals import Refused
 from ambit.gateway.sessions.run import Ending, Run
-from ambit.gateway.sessions.service import Request, SessionService
+from ambit.gateway.sessions.service import SessionService
 from ambit.kube import Identity
 from ambit.ledger import wire
 from ambit.telemetry import metrics
@@ -98,7 +99,7 @@ class Endpoints:
         # Asked even where there is nothing: who may not look is not told what there is.
         await self._people.check(identity, verb, namespace, "" if found is None else views.agent_of(found))
         if found is None:
-            raise Refused(
+            raise refusals.refused(
                 Refusal.NOT_FOUND,
                 f"there is no session {namespace}/{session}: `ambit sessions {namespace}` lists them",
             )
@@ -120,44 +121,48 @@ async def _refusing(request: web.Request, handler: Handler) -> web.StreamRespons
     call = request.match_info.route.name or "unknown"
     try:
         response = await handler(request)
-    except Refused as refused:
-        metrics.PEOPLE_REQUESTS.labels(call, str(int(refused.status)), refused.reason.value).inc()
-        return _refusal(refused)
+    except RefusedCall as refusal:
+        metrics.PEOPLE_REQUESTS.labels(call, str(refusal.status), refusal.reason.value).inc()
+        return _refusal(refusal)
     except web.HTTPException as error:
-        refused = _of_http(error)
-        metrics.PEOPLE_REQUESTS.labels(call, str(error.status), refused.reason.value).inc()
-        response = _refusal(refused)
+        refusal = _of_http(error)
+        metrics.PEOPLE_REQUESTS.labels(call, str(error.status), refusal.reason.value).inc()
+        response = _refusal(refusal)
         response.set_status(error.status)
         return response
     metrics.PEOPLE_REQUESTS.labels(call, str(response.status), "").inc()
     return response
 
 
-def _refusal(refused: Refused) -> web.Response:
-    return web.json_response(refused.body(datetime.now(UTC)), status=int(refused.status), headers=refused.headers)
+def _refusal(refusal: RefusedCall) -> web.Response:
+    return web.json_response(refusals.body(refusal), status=refusal.status, headers=refusals.headers(refusal))
 
 
-def _of_http(error: web.HTTPException) -> Refused:
+def _of_http(error: web.HTTPException) -> RefusedCall:
     """What the HTTP layer itself refuses: unknown paths and methods, bodies that are too large."""
     match error.status:
         case 404:
-            return Refused(Refusal.NOT_FOUND, "there is no such path; sessions are under /v1/namespaces/NAMESPACE/")
+            return refusals.refused(
+                Refusal.NOT_FOUND, "there is no such path; sessions are under /v1/namespaces/NAMESPACE/"
+            )
         case 413:
-            return Refused(Refusal.TOO_LARGE, f"the request's body is larger than {MAX_BODY_BYTES} bytes")
+            return refusals.refused(Refusal.TOO_LARGE, f"the request's body is larger than {MAX_BODY_BYTES} bytes")
         case _:
-            return Refused(Refusal.MALFORMED, error.reason)
+            return refusals.refused(Refusal.MALFORMED, error.reason)
 
 
 def _opening(agent: ObjectKey, body: bytes) -> Request:
-    """What is asked for. Raises Refused."""
+    """What is asked for. Raises RefusedCall."""
     try:
         opening = msgspec.json.decode(body, type=_Opening) if body.strip() else _Opening()
         bounds = None if opening.bounds is None else BoundsOverride.model_validate_json(bytes(opening.bounds))
     except msgspec.DecodeError as error:
-        raise Refused(Refusal.MALFORMED, f'the body has to be JSON such as {{"input": "…"}}: {error}') from error
+        raise refusals.refused(
+            Refusal.MALFORMED, f'the body has to be JSON such as {{"input": "…"}}: {error}'
+        ) from error
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
-        raise Refused(Refusal.MALFORMED, f"bounds: {problems}") from error
+        raise refusals.refused(Refusal.MALFORMED, f"bounds: {problems}") from error
     return Request(agent, opening.input, bounds)
 
 

@@ -17,14 +17,15 @@ from typing import Final
 
 from aiohttp import web
 
+from ambit.gateway.ledger_events import LedgerEvents
 from ambit.gateway.sessions.endpoints import Endpoints
 from ambit.gateway.sessions.hosts import HostClient, Signer
+from ambit.gateway.sessions.opening import Incarnation, Opener
 from ambit.gateway.sessions.orphans import orphans
 from ambit.gateway.sessions.people import People
-from ambit.gateway.sessions.service import Incarnation, SessionService
+from ambit.gateway.sessions.service import SessionService
 from ambit.gateway.sessions.watches import Watches
 from ambit.kube import KubeClient
-from ambit.ledger import wire
 from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
 from ambit.policy.facts import Facts
 from ambit.telemetry.health import split_address
@@ -79,18 +80,24 @@ class PeopleListener:
 
 @asynccontextmanager
 async def serve(
-    settings: PeopleSettings, kube: KubeClient, ledger: LedgerClient, facts: Callable[[], Facts]
+    settings: PeopleSettings,
+    kube: KubeClient,
+    ledger: LedgerClient,
+    events: LedgerEvents,
+    facts: Callable[[], Facts],
 ) -> AsyncGenerator[PeopleListener]:
     """Serves people and services while the block runs; sessions that are left at its end are ended.
 
-    `facts`: Agents, Budgets, routes, namespaces as the gateway knows them; pools and code are added here. Raises
-    OSError and ValueError where keys or certificate cannot be read.
+    `events` is run by the caller. `facts` are what the gateway knows; an Agent's code is added here. Raises OSError and
+    ValueError where keys or certificate cannot be read.
     """
     signer = Signer((settings.signer_dir / "private.pem").read_bytes())
     incarnation = Incarnation(settings.pod_name, secrets.token_hex(4))
     watches = Watches(kube, settings.control_namespace)
     async with HostClient(signer) as hosts:
-        service = SessionService(kube, ledger, hosts, watches, facts, incarnation)
+        opener = Opener(kube, ledger, hosts, watches, facts, incarnation)
+        service = SessionService(opener, kube, ledger, hosts, watches)
+        events.subscribe(service.on_event)
         app = Endpoints(People(kube), service).application()
         # The handler is told when its caller goes away: nothing runs without an owner.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
@@ -101,7 +108,6 @@ async def serve(
             background = [
                 tasks.create_task(watches.run()),
                 tasks.create_task(_listen(runner, settings, watches, listener)),
-                tasks.create_task(_follow_events(ledger, service)),
                 tasks.create_task(_end_orphans(service, watches, incarnation)),
             ]
             try:
@@ -154,14 +160,6 @@ def _tls(tls_dir: Path, client_ca_pem: str) -> ssl.SSLContext:
         # As the apiserver: every certificate of the bundle is an anchor, be it an intermediate.
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
-
-
-async def _follow_events(ledger: LedgerClient, service: SessionService) -> None:
-    async for event in ledger.events():
-        if isinstance(event, wire.Resynchronised):
-            await service.resynchronise()
-        else:
-            service.on_event(event)
 
 
 async def _end_orphans(service: SessionService, watches: Watches, incarnation: Incarnation) -> None:

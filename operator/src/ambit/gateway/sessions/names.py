@@ -19,3 +19,8 @@ SANDBOX_CONTAINER: Final = "sandbox"
 def session_path(namespace: str, session: str) -> str:
     """The session's account."""
     return f"session/{namespace}/{session}"
+
+
+ISOLATE: Final = "isolate"
+CONTAINER: Final = "container"
+"""The attribute `environment` of a session's account."""

@@ -16,7 +16,9 @@ from typing import Final, TypeVar
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ambit.gateway.sessions.refusals import RETRY_SOON_S, Refused
+from ambit.gateway.models.wire_format import RefusedCall
+from ambit.gateway.refusals import AWAY_RETRY_AFTER_S
+from ambit.gateway.sessions.refusals import refused
 from ambit.kube import Access, ApiError, Identity, KubeClient
 from ambit.kube.resources import AMBIT_GROUP
 from ambit.telemetry.reasons import Refusal
@@ -48,7 +50,7 @@ class People:
         self._permissions: OrderedDict[tuple[Identity, Access], float] = OrderedDict()
 
     async def by_token(self, token: str) -> Identity:
-        """Whose bearer token it is. Raises Refused (401; 503 where the apiserver does not answer)."""
+        """Whose bearer token it is. Raises RefusedCall (401; 503 where the apiserver does not answer)."""
         key = hashlib.sha256(token.encode()).digest()
         remembered = self._identities.get(key)
         if remembered is None or remembered.until_s <= self._clock():
@@ -60,14 +62,14 @@ class People:
             remembered = _Remembered(identity, self._clock() + age_s)
             _remember(self._identities, key, remembered)
         if remembered.value is None:
-            raise Refused(
+            raise refused(
                 Refusal.UNAUTHENTICATED,
                 "the cluster does not accept this token: log in again, and see whether `kubectl auth whoami` answers",
             )
         return remembered.value
 
     async def check(self, identity: Identity, verb: str, namespace: str, agent: str) -> None:
-        """Whether the identity may do `verb` on the sessions of an Agent (empty: of all). Raises Refused (403, 503)."""
+        """Whether the identity may do `verb` on an Agent's sessions (empty: on all). Raises RefusedCall (403, 503)."""
         access = Access(verb, AMBIT_GROUP, "agents", "sessions", namespace, agent)
         key = (identity, access)
         if self._permissions.get(key, 0.0) > self._clock():
@@ -77,7 +79,7 @@ class People:
         except ApiError as error:
             raise _apiserver_away(error) from error
         if not allowed:
-            raise Refused(
+            raise refused(
                 Refusal.FORBIDDEN,
                 f"user {identity.username!r} may not {verb} agents/sessions of group {AMBIT_GROUP}"
                 f" in namespace {namespace!r}: an administrator grants it by a RoleBinding to ClusterRole"
@@ -87,38 +89,40 @@ class People:
 
 
 def by_certificate(der: bytes, now: datetime) -> Identity:
-    """Whom a client certificate names: user = CN, groups = O, as Kubernetes does. Raises Refused (401).
+    """Whom a client certificate names: user = CN, groups = O, as Kubernetes does. Raises RefusedCall (401).
 
     That it was signed by the cluster's authority is the TLS handshake's to check, and was; that it is meant for
     clients and still valid is checked at each request, since a connection may outlive it.
     """
     certificate = x509.load_der_x509_certificate(der)
     if not certificate.not_valid_before_utc <= now.astimezone(UTC) <= certificate.not_valid_after_utc:
-        raise Refused(Refusal.UNAUTHENTICATED, "the client certificate is not valid at this time: renew it")
+        raise refused(Refusal.UNAUTHENTICATED, "the client certificate is not valid at this time: renew it")
     try:
         usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound:
         usages = None
     if usages is None or ExtendedKeyUsageOID.CLIENT_AUTH not in usages:
-        raise Refused(Refusal.UNAUTHENTICATED, "the certificate is not meant for clients (no client-auth key usage)")
+        raise refused(Refusal.UNAUTHENTICATED, "the certificate is not meant for clients (no client-auth key usage)")
     users = [str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     groups = [str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
     if len(users) != 1 or not users[0]:
-        raise Refused(Refusal.UNAUTHENTICATED, "the client certificate names no user (no common name)")
+        raise refused(Refusal.UNAUTHENTICATED, "the client certificate names no user (no common name)")
     return Identity(users[0], (*groups, AUTHENTICATED))
 
 
-def nobody() -> Refused:
+def nobody() -> RefusedCall:
     """Neither token nor certificate."""
-    return Refused(
+    return refused(
         Refusal.UNAUTHENTICATED,
         "give a bearer token that the cluster accepts, or a client certificate of the cluster's client authority",
     )
 
 
-def _apiserver_away(error: ApiError) -> Refused:
-    return Refused(
-        Refusal.APISERVER_AWAY, f"identity and rights cannot be checked: {error.message}", retry_after_s=RETRY_SOON_S
+def _apiserver_away(error: ApiError) -> RefusedCall:
+    return refused(
+        Refusal.APISERVER_AWAY,
+        f"identity and rights cannot be checked: {error.message}",
+        retry_after_s=AWAY_RETRY_AFTER_S,
     )
 
 
