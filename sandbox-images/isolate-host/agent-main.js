@@ -10,7 +10,9 @@ export class Agent extends DurableObject {
     if (typeof agent?.fetch !== "function") {
       throw new TypeError("the agent's main module has to `export default { async fetch(request, env, ctx) { … } }`");
     }
-    // `SQL` is the session's own SQLite database; nobody else can open it.
-    return agent.fetch(request, { ...this.env, SQL: this.ctx.storage.sql }, this.ctx);
+    // The session's own SQLite database, which nobody else can open; `ctx.storage` is the same with transactions.
+    const { storage } = this.ctx;
+    const waitUntil = (promise) => this.ctx.waitUntil(promise);
+    return agent.fetch(request, { ...this.env, SQL: storage.sql }, { storage, waitUntil });
   }
 }

@@ -12,7 +12,10 @@ import agentMain from "agent-main.js";
 import agentControl from "agent-control.js";
 
 const FACET = "agent";
-const AGENT_COMPATIBILITY = { compatibilityDate: "2026-11-01", compatibilityFlags: ["nodejs_compat"] };
+const AGENT_COMPATIBILITY = {
+  compatibilityDate: "2026-11-01",
+  compatibilityFlags: ["nodejs_compat", "disallow_eval_during_startup"],
+};
 
 /** Headers that say who asks. Only Egress says so, never the agent. */
 const saysWhoAsks = (name) => name === "authorization" || name === "x-api-key" || name.startsWith("x-ambit-");

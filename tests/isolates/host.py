@@ -125,6 +125,24 @@ class Host:
         async with self.request("GET", f"/v1/sessions/{session}") as answer:
             return await answer.json()
 
+    async def ready(self) -> bool:
+        async with self.client.get(f"http://{self.health}/readyz") as answer:
+            return answer.status == 200
+
+    @property
+    def health(self) -> str:
+        """HOST:PORT of the health listener."""
+        return next(str(line["health"]) for line in self.log if line["message"] == "serving")
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The present value; 0 where there is none yet."""
+        wanted = "{" + ",".join(f'{label}="{value}"' for label, value in sorted(labels.items())) + "}" if labels else ""
+        async with self.client.get(f"http://{self.health}/metrics") as answer:
+            for line in (await answer.text()).splitlines():
+                if line.startswith(f"{name}{wanted} "):
+                    return float(line.rpartition(" ")[2])
+        return 0.0
+
     async def nothing_left(self) -> None:
         """Waits until no session is left."""
         await until(self._empty)
@@ -161,6 +179,22 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def open_files(pid: int) -> list[str]:
+    return [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
 def command(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
@@ -171,7 +205,7 @@ def command(pid: int) -> str:
 async def until(condition: Callable[[], Awaitable[bool]], deadline_s: float = 20) -> None:
     """Returns when it holds; TimeoutError when it does not come to hold."""
     async with asyncio.timeout(deadline_s):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 -- the condition is another process's
             await asyncio.sleep(0.01)
 
 
@@ -181,7 +215,7 @@ async def a_host(**environment: str) -> AsyncGenerator[Host]:
     if not WORKERD.exists():
         raise AssertionError(f"workerd is not installed: npm ci --ignore-scripts --prefix {IMAGE}")
     gateway = GatewayPort()
-    server = web.ServerRunner(web.Server(gateway.handle), handler_cancellation=True)
+    server = web.ServerRunner(web.Server(gateway.handle, handler_cancellation=True))
     await server.setup()
     await web.TCPSite(server, "127.0.0.1", 0).start()
     gateway.url = "http://{}:{}".format(*server.addresses[0][:2])
@@ -193,7 +227,9 @@ async def a_host(**environment: str) -> AsyncGenerator[Host]:
         try:
             url = await _address(process, log)
             async with aiohttp.ClientSession() as client:
-                yield Host(url, signer, client, gateway, process, Path(folder) / "state", log)
+                host = Host(url, signer, client, gateway, process, Path(folder) / "state", log)
+                await until(host.ready)
+                yield host
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)

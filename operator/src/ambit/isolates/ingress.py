@@ -3,8 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 
 import aiohttp
@@ -15,6 +14,7 @@ from ambit.isolates.code import MAX_BUNDLE_BYTES, CodeRefused, CodeStore
 from ambit.isolates.headers import break_off, end_to_end
 from ambit.isolates.identity import GatewayIdentity, Unauthenticated
 from ambit.isolates.sessions import HostRefusal, Session, Sessions
+from ambit.isolates.shard import ShardBrokeOff
 from ambit.telemetry import metrics
 from ambit.telemetry.reasons import HostError, SessionEnd
 
@@ -35,10 +35,6 @@ STATUS = {
     HostError.KILLED: HTTPStatus.BAD_GATEWAY,
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class _AgentBrokeOff(Exception):
-    """The connection to the shard ended before the agent's answer did."""
 
 
 class Ingress:
@@ -130,7 +126,7 @@ class Ingress:
         headers = {"x-ambit-session": session.path, "x-ambit-code-sha256": session.code_sha256}
         headers["content-type"] = request.headers.get("content-type", "text/plain;charset=utf-8")
         try:
-            async with _asking(session, session_input, headers) as answer:
+            async with session.shard.ask("POST", headers, session_input) as answer:
                 if HOST_ERROR in answer.headers:
                     failure = msgspec.json.decode(await _all(answer), type=_Failure)
                     raise HostRefusal(HostError.AGENT_FAILED, failure.message)
@@ -141,7 +137,7 @@ class Ingress:
                         metrics.ISOLATE_OPEN_SECONDS.observe(time.monotonic() - asked_at)
                         asked_at = 0
                     await response.write(chunk)
-        except (_AgentBrokeOff, HostRefusal) as error:
+        except (ShardBrokeOff, HostRefusal) as error:
             failure = await self._failure(session, error)
             if response is None:
                 raise failure from error
@@ -151,7 +147,7 @@ class Ingress:
         await response.write_eof()
         return response
 
-    async def _failure(self, session: Session, error: _AgentBrokeOff | HostRefusal) -> HostRefusal:
+    async def _failure(self, session: Session, error: ShardBrokeOff | HostRefusal) -> HostRefusal:
         """Why the session ended early, and ends it for that reason."""
         if session.ending is not None:
             failure = HostRefusal(HostError.KILLED, "the gateway ended it")
@@ -175,27 +171,13 @@ class _Failure(msgspec.Struct):
     message: str
 
 
-@asynccontextmanager
-async def _asking(
-    session: Session, session_input: bytes, headers: dict[str, str]
-) -> AsyncGenerator[aiohttp.ClientResponse]:
-    try:
-        answer = await session.shard.client.post("/", headers=headers, data=session_input)
-    except (aiohttp.ClientError, OSError, RuntimeError) as error:  # RuntimeError: the shard's client is closed
-        raise _AgentBrokeOff from error
-    try:
-        yield answer
-    finally:
-        answer.close()
-
-
 async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """Raises _AgentBrokeOff; what goes wrong in writing to the gateway is not among it."""
+    """Raises ShardBrokeOff; what goes wrong in writing to the gateway is not among it."""
     while True:
         try:
             chunk = await answer.content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise _AgentBrokeOff from error
+            raise ShardBrokeOff(repr(error)) from error
         if not chunk:
             return
         yield chunk

@@ -154,15 +154,14 @@ def route(target: URL, gateway: URL) -> tuple[URL, URL | None]:
     What is meant for another host goes there in absolute form, as to a proxy: the gateway answers it, and counts it.
     Raises ValueError where `target` is no address.
     """
-    scheme, host, port = target.scheme, target.host, target.port
-    if host is None or port is None:
+    if target.host is None or target.port is None:
         raise ValueError(f"{str(target)!r} names no host")
-    ours = (scheme, host, port) == ("http", GATEWAY_HOST, 80)
+    ours = (target.scheme, target.host, target.port) == ("http", GATEWAY_HOST, 80)
+    to = gateway if ours else target
     # Built anew, never joined: the path `//elsewhere/` would be taken for a host.
     url = URL.build(
         scheme=gateway.scheme if ours else "http",
-        host=gateway.host or "" if ours else host,
-        port=gateway.port if ours else port,
+        authority=f"{to.host_subcomponent}:{to.port}",
         path=target.raw_path,
         query_string=target.raw_query_string,
         encoded=True,

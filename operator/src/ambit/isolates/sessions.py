@@ -68,7 +68,8 @@ class Sessions:
 
     def state(self, path: str) -> SessionState | None:
         """None: never heard of, or ended long ago."""
-        return SessionState("Running") if path in self._running else self._ended.get(path)
+        session = self._running.get(path)
+        return SessionState("Running") if session is not None and session.ending is None else self._ended.get(path)
 
     async def open(self, path: str, code_sha256: str) -> Session:
         """A place on a shard. Raises HostRefusal (SessionExists, Full, ShardDied)."""

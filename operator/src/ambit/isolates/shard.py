@@ -6,9 +6,10 @@ import re
 import shutil
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
@@ -45,6 +46,10 @@ class ShardStartFailed(Exception):
     """workerd did not come up; the message says why."""
 
 
+class ShardBrokeOff(Exception):
+    """The connection to the shard ended, or never came about: it died, or an agent broke off its answer."""
+
+
 class Shard:
     """Runs agents. `retired` is set when it takes no more of them, `dead` when nothing of it is left."""
 
@@ -65,7 +70,7 @@ class Shard:
         self._process: Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
         # A connection for each request: workerd may close an idle one at any time, and a POST is not repeated.
-        self.client = aiohttp.ClientSession(
+        self._client = aiohttp.ClientSession(
             "http://shard",
             connector=aiohttp.UnixConnector(str(self._inside), limit=0, force_close=True),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -124,17 +129,33 @@ class Shard:
         if self._running == 0 and self.retired.is_set():
             self.kill(ShardEnd.RECYCLED)
 
+    @asynccontextmanager
+    async def ask(
+        self, method: str, headers: Mapping[str, str], data: bytes | None = None
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """The host worker's answer, of which the body is still to come. Raises ShardBrokeOff."""
+        if self._client.closed:
+            raise ShardBrokeOff("it has died")
+        try:
+            answer = await self._client.request(method, "/", headers=headers, data=data)
+        except (aiohttp.ClientError, OSError) as error:
+            raise ShardBrokeOff(repr(error)) from error
+        try:
+            yield answer
+        finally:
+            answer.close()
+
     async def unload(self, session: str) -> None:
         """Ends the session's agent; returns when nothing of it is left, if need be of the whole shard."""
         try:
             async with (
                 asyncio.timeout(UNLOAD_DEADLINE_S),
-                self.client.delete("/", headers={"x-ambit-session": session}) as answer,
+                self.ask("DELETE", {"x-ambit-session": session}) as answer,
             ):
-                if answer.status == 204:
+                if answer.status == HTTPStatus.NO_CONTENT:
                     await asyncio.to_thread(self._remove_database, answer.headers["x-ambit-object"])
                     return
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (ShardBrokeOff, TimeoutError) as error:
             log.warning("an agent was not unloaded", extra={"fields": {"shard": self.number, "error": repr(error)}})
         self.kill(ShardEnd.UNLOAD_FAILED)
         await self.dead.wait()
@@ -219,7 +240,7 @@ class Shard:
         self.dead.set()
 
     async def _clean_up(self) -> None:
-        await self.client.close()
+        await self._client.close()
         await self._outside.cleanup()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 

