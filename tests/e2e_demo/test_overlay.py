@@ -1,0 +1,65 @@
+"""What the demo applies is the quickstart itself, with the tags of the images that were built."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.demo import overlay
+from e2e.images.catalogue import CATALOGUE, REGISTRY, REPOSITORY
+
+QUICKSTART = REPOSITORY / "examples" / "quickstart"
+MODEL_SERVER = REPOSITORY / "examples" / "model-server"
+
+
+def documents(folder: Path) -> list[dict[str, Any]]:
+    resources = yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]
+    return [document for name in resources for document in yaml.safe_load_all((folder / name).read_text())]
+
+
+def test_the_overlay_names_the_quickstart_the_namespace_and_the_tags(tmp_path: Path) -> None:
+    references = {"example-coder": f"{REGISTRY}/example-coder:abc"}
+    written = yaml.safe_load(overlay.kustomization(tmp_path, QUICKSTART, references, "demo-1"))
+    assert (tmp_path / written["resources"][0]).resolve() == QUICKSTART
+    assert written["namespace"] == "demo-1"
+    assert written["images"] == [{"name": f"{REGISTRY}/example-coder", "newTag": "abc"}]
+
+
+def test_every_image_of_the_examples_is_one_that_is_built() -> None:
+    agents = [each for each in documents(QUICKSTART) if each["kind"] == "Agent"]
+    environments = [agent["spec"]["environment"] for agent in agents]
+    used = [environment["container"]["image"] for environment in environments if "container" in environment]
+    for deployment in (each for each in documents(MODEL_SERVER) if each["kind"] == "Deployment"):
+        used += [container["image"] for container in deployment["spec"]["template"]["spec"]["containers"]]
+    assert len(used) == 2
+    assert {image.rpartition(":")[0] for image in used} <= {f"{REGISTRY}/{image.name}" for image in CATALOGUE}
+
+
+def test_every_reference_of_the_quickstart_is_to_something_in_it() -> None:
+    there = {(each["kind"], each["metadata"]["name"]) for each in documents(QUICKSTART)}
+    generated = yaml.safe_load((QUICKSTART / "kustomization.yaml").read_text())["configMapGenerator"]
+    files = {each["name"]: [Path(file).name for file in each["files"]] for each in generated}
+    for agent in (each["spec"] for each in documents(QUICKSTART) if each["kind"] == "Agent"):
+        assert ("Budget", agent["budgetRef"]["name"]) in there
+        assert {("ModelRoute", model["routeRef"]["name"]) for model in agent["models"]} <= there
+        if isolate := agent["environment"].get("isolate"):
+            assert ("SandboxPool", "default") in there
+            assert isolate["code"]["main"] in files[isolate["code"]["configMapRef"]["name"]]
+    assert all((QUICKSTART / file).is_file() for each in generated for file in each["files"])
+
+
+@pytest.mark.cluster
+def test_kustomize_puts_the_tags_into_agents_and_deployments(tmp_path: Path) -> None:
+    tool = [sys.executable, "-m", "e2e.cluster", "tool", "kubectl"]
+    kubectl = subprocess.run(tool, check=True, capture_output=True, text=True).stdout.strip()
+    references = {name: f"{REGISTRY}/{name}:abc" for name in ("example-coder", "example-model-server")}
+    for source, kind in ((QUICKSTART, "Agent"), (MODEL_SERVER, "Deployment")):
+        overlay.write(tmp_path / kind, source, references, None)
+        built = subprocess.run(
+            [kubectl, "kustomize", tmp_path / kind], check=True, capture_output=True, text=True
+        ).stdout
+        assert ":abc" in built
+        assert ":dev" not in built
