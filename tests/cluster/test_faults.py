@@ -1,0 +1,232 @@
+"""SIGKILL of each process while sessions run: work resumes or ends with a stated reason, no limit is passed, no orphan."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Cluster, Manifest
+from tests.cluster.manifests import (
+    MODEL_NAMESPACE,
+    a_budget,
+    a_container,
+    a_pool,
+    a_route,
+    an_agent,
+    an_isolate,
+    code,
+)
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+CALLS_UNTIL_REFUSED = """
+export default {
+  async fetch(request, env) {
+    const body = JSON.stringify({model: "scripted", max_tokens: 64, messages: [{role: "user", content: "go on"}]});
+    const headers = {"content-type": "application/json"};
+    const lines = new TransformStream();
+    const writer = lines.writable.getWriter();
+    const say = text => writer.write(new TextEncoder().encode(text + "\\n"));
+    (async () => {
+      for (let call = 1; ; call++) {
+        const answer = await fetch(env.OPENAI_BASE_URL + "/chat/completions", {method: "POST", body, headers});
+        await answer.text();
+        await say(`${call} ${answer.status}`);
+        if (answer.status === 402) break;
+        await new Promise(resolve => setTimeout(resolve, 200));
+      }
+      await writer.close();
+    })();
+    return new Response(lines.readable);
+  }
+};
+"""
+CONTAINER_CALLS = """
+import json, os, time, urllib.error, urllib.request
+body = json.dumps({"model": "scripted", "max_tokens": 64, "messages": [{"role": "user", "content": "go on"}]}).encode()
+headers = {"content-type": "application/json", "authorization": "Bearer " + os.environ["AMBIT_TOKEN"]}
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+while True:
+    call = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", body, headers)
+    try:
+        status = opener.open(call, timeout=60).status
+    except urllib.error.HTTPError as error:
+        status = error.code
+    except OSError as error:
+        status = type(error).__name__
+    print(status, flush=True)
+    if status == 402:
+        break
+    time.sleep(0.2)
+"""
+
+
+def processes_of(pod_uid: str, needle: str) -> list[int]:
+    """Host pids of a pod's processes whose command line has `needle`. The pod's UID is in their cgroup's path."""
+    found: list[int] = []
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        try:
+            if pod_uid in (folder / "cgroup").read_text() and needle in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended while we looked
+    return found
+
+
+def kill_component(cluster: Cluster, component: str) -> None:
+    """SIGKILL to the process of a control-plane pod, from outside its namespaces."""
+    selector = f"ambit.dev/component={component}"
+    pods: list[Manifest] = cluster.get("pods", "--namespace", "ambit-system", "--selector", selector)["items"]
+    for pod in pods:
+        pids = processes_of(pod["metadata"]["uid"], component)
+        assert pids, f"no process of {component} was found"
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_in_host(cluster: Cluster, namespace: str, needle: str) -> None:
+    """SIGKILL to a process inside an isolate host's pod; in gVisor the machine does not see it, so it is done inside."""
+    source = (
+        "import os, signal, pathlib\n"
+        "for p in pathlib.Path('/proc').iterdir():\n"
+        "    if p.name.isdigit() and int(p.name) != os.getpid():\n"
+        f"        if {needle!r} in (p / 'cmdline').read_text(): os.kill(int(p.name), signal.SIGKILL)\n"
+    )
+    cluster.kubectl("exec", "--namespace", namespace, "default-isolate-host-0", "--", "python3", "-c", source)
+
+
+def budget_state(cluster: Cluster, namespace: str) -> list[Manifest]:
+    budget = cluster.get("budget", "team", "--namespace", namespace)
+    return [usage for limit in budget["status"]["limits"] for usage in limit["usage"]]
+
+
+def within_limits(cluster: Cluster, namespace: str) -> bool:
+    return all(
+        float(usage["spent"]) + float(usage["held"]) <= float(usage["limit"])
+        for usage in budget_state(cluster, namespace)
+        if usage["resource"] == "modelCalls"
+    )
+
+
+@pytest.fixture
+def team(cluster: Cluster, namespace: str) -> str:
+    """An isolate Agent and a container Agent that call a scripted model until their Budget of 60 calls refuses them."""
+    image = cluster.installed.images["ambit-workspace"]
+    cluster.apply(
+        namespace,
+        a_budget("organisation", limits=[{"window": "Lifetime", "modelCalls": "100"}]),
+        a_budget("team", parent="organisation", limits=[{"window": "Lifetime", "modelCalls": "60"}]),
+        a_route(),
+        a_pool(),
+        code(CALLS_UNTIL_REFUSED),
+        an_agent("isolate", an_isolate()),
+        an_agent("container", a_container(image, "python3", "-c", CONTAINER_CALLS)),
+    )
+    cluster.wait_ready(namespace, "agent/isolate", "agent/container", "sandboxpool/default", within_s=120)
+    return namespace
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _scripted_model(cluster: Cluster) -> None:
+    """The scripted model server in the cluster."""
+    deploy_scripted_model(cluster)
+
+
+def deploy_scripted_model(cluster: Cluster) -> None:
+    labels = {"app": "scripted"}
+    container = {
+        "name": "scripted",
+        "image": cluster.installed.images["test-model-server"],
+        "ports": [{"containerPort": 8080}],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    }
+    cluster.kubectl(
+        "apply",
+        "--filename",
+        "-",
+        stdin=json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "List",
+                "items": [
+                    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": MODEL_NAMESPACE}},
+                    {
+                        "apiVersion": "apps/v1",
+                        "kind": "Deployment",
+                        "metadata": {"name": "scripted", "namespace": MODEL_NAMESPACE},
+                        "spec": {
+                            "selector": {"matchLabels": labels},
+                            "template": {
+                                "metadata": {"labels": labels},
+                                "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+                            },
+                        },
+                    },
+                    {
+                        "apiVersion": "v1",
+                        "kind": "Service",
+                        "metadata": {"name": "scripted", "namespace": MODEL_NAMESPACE},
+                        "spec": {"selector": labels, "ports": [{"port": 8080}]},
+                    },
+                ],
+            }
+        ),
+    )
+    cluster.kubectl("rollout", "status", "deployment/scripted", "--namespace", MODEL_NAMESPACE, "--timeout=120s")
+
+
+def nothing_runs(cluster: Cluster, namespace: str) -> bool:
+    pods = cluster.get("pods", "--namespace", namespace, "--selector", "ambit.dev/component=sandbox")["items"]
+    return all(pod["status"]["phase"] in ("Succeeded", "Failed") for pod in pods)
+
+
+@pytest.mark.parametrize("component", ["operator", "gateway", "ledger"])
+def test_killing_a_part_of_the_control_plane_overspends_nothing(cluster: Cluster, team: str, component: str) -> None:
+    sessions = [cluster.start(f"{team}/{agent}", "") for agent in ("isolate", "container")]
+    try:
+        cluster.wait("both have begun", lambda: float(budget_state(cluster, team)[0]["spent"]) >= 8, within_s=90)
+        kill_component(cluster, component)
+        cluster.kubectl(
+            "rollout", "status", f"deployment/ambit-{component}", "--namespace", "ambit-system", "--timeout=120s"
+        )
+        for session in sessions:
+            session.communicate(timeout=180)
+    finally:
+        for session in sessions:
+            session.kill()
+            session.wait()
+    cluster.wait("nothing runs any more", lambda: nothing_runs(cluster, team), within_s=180)
+    assert within_limits(cluster, team)
+    # What the ledger acknowledged is still there, and new work is admitted or refused by it.
+    assert float(budget_state(cluster, team)[0]["spent"]) >= 8
+    again = cluster.run(f"{team}/isolate", "")
+    assert again.output.splitlines()[-1].endswith(" 402"), again
+    cluster.wait(
+        "all of the Budget is spent, and no more",
+        lambda: [u["spent"] for u in budget_state(cluster, team)] == ["60"],
+        within_s=60,
+    )
+
+
+@pytest.mark.parametrize("needle", ["workerd", "isolate-host"])
+def test_killing_the_shard_or_its_supervisor_ends_the_session_with_a_reason(
+    cluster: Cluster, team: str, needle: str
+) -> None:
+    session = cluster.start(f"{team}/isolate", "")
+    try:
+        cluster.wait("it has begun", lambda: float(budget_state(cluster, team)[0]["spent"]) >= 3, within_s=60)
+        kill_in_host(cluster, team, needle)
+        _, said = session.communicate(timeout=120)
+    finally:
+        session.kill()
+        session.wait()
+    assert session.returncode != 0
+    assert "HostLost" in said
+    assert within_limits(cluster, team)
+    cluster.wait_ready(team, "sandboxpool/default", within_s=120)
+    again = cluster.run(f"{team}/isolate", "", within_s=180)
+    assert again.output.splitlines()[-1].endswith(" 402"), again
