@@ -127,6 +127,9 @@ class World:
     def has_gvisor(self) -> bool:
         return ("", names.GVISOR) in self.runtime_classes.items
 
+    def namespace_names(self) -> Iterable[str]:
+        return self._labels.keys()
+
     def sandboxes_of(self, agent: Key) -> Iterable[Sandbox]:
         namespace, name = agent
         return (

@@ -13,8 +13,9 @@ from ambit.api.environment import ContainerEnvironment
 from ambit.api.quantities import parse_duration_ms
 from ambit.control import names
 from ambit.control.objects import Pod, instant_ms
+from ambit.control.obstacles import Obstacle, obstacle_of
 from ambit.control.reconcilers.sandbox import manifests, runtime
-from ambit.control.reconcilers.sandbox.observe import Run, ending_of, obstacle_of, run_of
+from ambit.control.reconcilers.sandbox.observe import Run, ending_of, run_of
 from ambit.control.reconcilers.sandbox.plan import (
     Action,
     AddFinalizer,
@@ -32,7 +33,7 @@ from ambit.control.reconcilers.sandbox.plan import (
     SettleRuntime,
     StopPod,
 )
-from ambit.control.reconcilers.sandbox.state import Ending, Obstacle, Session, Snapshot
+from ambit.control.reconcilers.sandbox.state import Ending, Session, Snapshot
 from ambit.control.reconcilers.sandbox.status import status_of
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
@@ -200,7 +201,7 @@ def _run(s: Snapshot, session: Session, now_ms: int) -> Plan:
 def _obstacle(s: Snapshot) -> Obstacle | None:
     """The obstacle that is named in `Ready`: the nearest to the container."""
     if s.pod is not None:
-        return None if _started(s) else s.refused or obstacle_of(s.pod, _image(s)) or s.ledger
+        return None if _started(s) else s.refused or obstacle_of(s.pod, manifests.CONTAINER, _image(s)) or s.ledger
     if s.refused is not None or s.ledger is not None:
         return s.refused or s.ledger
     if s.cluster is None:
@@ -258,7 +259,7 @@ def _start_failure(s: Snapshot, now_ms: int) -> Ending | None:
     """A start that cannot succeed, or has been tried for long enough."""
     if _started(s):
         return None
-    obstacle = s.refused if s.pod is None else obstacle_of(s.pod, _image(s))
+    obstacle = s.refused if s.pod is None else obstacle_of(s.pod, manifests.CONTAINER, _image(s))
     if obstacle is not None and obstacle.final:
         return Ending(SessionEnd.START_FAILED, obstacle.message)
     if s.pod is None and s.refused is None:

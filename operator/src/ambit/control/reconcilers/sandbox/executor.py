@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ambit.api.sandbox import Sandbox
 from ambit.control import names
 from ambit.control.objects import Named, Pod
+from ambit.control.obstacles import Obstacle
 from ambit.control.reconcilers.sandbox import manifests, runtime
 from ambit.control.reconcilers.sandbox.memory import UNKNOWN_SESSION, Memory, session_of
 from ambit.control.reconcilers.sandbox.plan import (
@@ -36,7 +37,6 @@ from ambit.control.reconcilers.sandbox.plan import (
     StopPod,
 )
 from ambit.control.reconcilers.sandbox.runtime import Hold
-from ambit.control.reconcilers.sandbox.state import Obstacle
 from ambit.control.world import Kind, World
 from ambit.control.writer import Writer
 from ambit.kube import AlreadyExists, Conflict, Forbidden, Invalid, KubeClient, NotFound, resources

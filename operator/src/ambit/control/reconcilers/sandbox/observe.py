@@ -1,25 +1,13 @@
-"""What a Pod says of the one container that matters: when it started, whether and how it ended, what keeps it."""
+"""What a Pod says of the one container that matters: when it started, whether and how it ended. Pure."""
 
 from dataclasses import dataclass
 from typing import Final
 
 from ambit.control.objects import Pod, instant_ms
 from ambit.control.reconcilers.sandbox.manifests import CONTAINER
-from ambit.control.reconcilers.sandbox.state import Ending, Obstacle
-from ambit.telemetry.reasons import Progress, SessionEnd
+from ambit.control.reconcilers.sandbox.state import Ending
+from ambit.telemetry.reasons import SessionEnd
 
-_IMAGE_REASONS: Final = frozenset(
-    {
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "ImageInspectError",
-        "RegistryUnavailable",
-    }
-)
-_IMAGE_NEVER: Final = frozenset({"InvalidImageName", "ErrImageNeverPull"})
-_PREPARING: Final = frozenset({"", "ContainerCreating", "PodInitializing"})
 _NODE_GONE: Final = frozenset({"NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting"})
 
 
@@ -73,17 +61,3 @@ def ending_of(pod: Pod, stopped_for: Ending | None) -> Ending | None:
     because = f" ({ended.reason})" if ended.reason not in ("", "Error") else ""
     said = f": {ended.message}" if ended.message else ""
     return Ending(SessionEnd.FAILED, f"exited with code {ended.exit_code}{because}{said}")
-
-
-def obstacle_of(pod: Pod, image: str) -> Obstacle | None:
-    """What keeps the container from starting, in the words of the scheduler or the node."""
-    waiting = pod.container(CONTAINER).waiting
-    if waiting is not None and waiting.reason in _IMAGE_REASONS:
-        message = f"image {image}: {waiting.message or waiting.reason}"
-        return Obstacle(Progress.IMAGE_PULL_FAILED, message, final=waiting.reason in _IMAGE_NEVER)
-    if waiting is not None and waiting.reason not in _PREPARING:
-        return Obstacle(Progress.CONTAINER_FAILED, f"{waiting.reason}: {waiting.message}".rstrip(": "))
-    scheduled = pod.status.condition("PodScheduled")
-    if scheduled is not None and scheduled.status == "False":
-        return Obstacle(Progress.SCHEDULING, scheduled.message or scheduled.reason)
-    return None

@@ -6,13 +6,14 @@ from typing import Final
 
 from ambit.api.conditions import ConditionType, find
 from ambit.api.sandbox import Sandbox, SandboxStatus
+from ambit.control.obstacles import Obstacle
 from ambit.control.reconcilers.sandbox import manifests, runtime
 from ambit.control.reconcilers.sandbox.decide import decide
 from ambit.control.reconcilers.sandbox.executor import Executor
 from ambit.control.reconcilers.sandbox.memory import Memory
 from ambit.control.reconcilers.sandbox.observe import Run, run_of
 from ambit.control.reconcilers.sandbox.plan import ExtendRuntime, HoldRuntime, Plan
-from ambit.control.reconcilers.sandbox.state import Obstacle, Snapshot
+from ambit.control.reconcilers.sandbox.state import Snapshot
 from ambit.control.reconcilers.sandbox.status import status_of
 from ambit.control.world import World
 from ambit.control.writer import Writer

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from ambit.api.sandbox import Sandbox
 from ambit.control.objects import Pod
+from ambit.control.obstacles import Obstacle
 from ambit.control.reconcilers.sandbox.manifests import Cluster
 from ambit.control.reconcilers.sandbox.runtime import Hold
 from ambit.ledger.amounts import Amount
 from ambit.policy import Verdict
-from ambit.telemetry.reasons import Progress, SessionEnd
+from ambit.telemetry.reasons import SessionEnd
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,6 @@ class Session:
     ended: Ending | None
     hold: Hold | None
     spent: Amount
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """Something outside that refuses or is away; the message is its own, word for word."""
-
-    reason: Progress
-    message: str
-    final: bool = False
-    """It cannot come right by waiting."""
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from ambit.api.conditions import ConditionStatus, ConditionType, timestamp, with
 from ambit.api.quantities import format_count, format_duration_ms, format_usd_nanos
 from ambit.api.sandbox import SandboxStatus, SandboxUsage, StartupTimes
 from ambit.control.objects import Pod, instant_ms
+from ambit.control.obstacles import Obstacle
 from ambit.control.reconcilers.sandbox import manifests
 from ambit.control.reconcilers.sandbox.observe import Run
-from ambit.control.reconcilers.sandbox.state import Ending, Obstacle, Snapshot
+from ambit.control.reconcilers.sandbox.state import Ending, Snapshot
 from ambit.ledger.amounts import Amount
 from ambit.policy import Denied
 from ambit.telemetry.reasons import Progress, SessionEnd

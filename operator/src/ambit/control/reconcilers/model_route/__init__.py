@@ -1,0 +1,1 @@
+"""ModelRoute: whether the gateway may read its credential, and can."""
