@@ -1,0 +1,1 @@
+"""`ambit`: a subcommand per process, and the commands for people."""

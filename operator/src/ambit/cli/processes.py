@@ -1,0 +1,108 @@
+"""The subcommands that are processes of the control plane, and of an isolate host: settings in, `run`, exit code out."""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import click
+
+from ambit.telemetry import logs
+
+_LOG = logging.getLogger("ambit.cli")
+LEDGER_AUDIENCE = "ambit-ledger"
+
+
+class _TokenReviews:
+    """The ledger's authenticator: the apiserver says whose a token is, if it was made for the ledger."""
+
+    def __init__(self, kube: Any) -> None:
+        self._kube = kube
+
+    async def authenticate(self, token: str) -> str | None:
+        from ambit.kube import ApiError
+        from ambit.ledger.auth import AuthenticationUnavailable
+
+        try:
+            identity = await self._kube.token_review(token, (LEDGER_AUDIENCE,))
+        except ApiError as error:
+            raise AuthenticationUnavailable(str(error)) from error
+        return None if identity is None else identity.username
+
+
+@click.command()
+def operator() -> None:
+    """Reconciles Ambit's resources (a process of the control plane)."""
+    from ambit.control.main import run
+    from ambit.control.settings import Settings
+
+    _start("operator", run(Settings.from_env(os.environ)))
+
+
+@click.command()
+def gateway() -> None:
+    """Serves the one door of sandboxes, and people (a process of the control plane)."""
+    from ambit.gateway.main import run
+    from ambit.gateway.settings import Settings
+
+    _start("gateway", run(Settings.from_env(os.environ)))
+
+
+@click.command()
+def ledger() -> None:
+    """Keeps the accounts (a process of the control plane)."""
+    from ambit.kube import KubeClient, KubeConfig
+    from ambit.ledger.main import run
+    from ambit.ledger.settings import Settings
+
+    async def serve() -> None:
+        async with KubeClient(KubeConfig.load(os.environ)) as kube:
+            await run(Settings.from_env(os.environ), _TokenReviews(kube))
+
+    _start("ledger", serve())
+
+
+@click.command("isolate-host")
+def isolate_host() -> None:
+    """Runs agents as isolates (the process of an isolate host's pod)."""
+    from ambit.isolates.main import run
+    from ambit.isolates.settings import Settings
+
+    _start("isolate-host", run(Settings.from_env(os.environ)))
+
+
+@click.command()
+def drain() -> None:
+    """Ends every session and takes off finalizers, before the chart is uninstalled (its hook runs this)."""
+    from pathlib import Path
+
+    from ambit.control.drain import drain as end_everything
+    from ambit.kube import KubeClient, KubeConfig
+    from ambit.kube.config import TokenFile
+    from ambit.ledger.client import LedgerClient
+
+    async def end() -> None:
+        token = TokenFile(Path(os.environ["AMBIT_LEDGER_TOKEN_FILE"]), time.monotonic)
+        async with (
+            KubeClient(KubeConfig.load(os.environ)) as kube,
+            LedgerClient(os.environ["AMBIT_LEDGER_URL"], token) as ledger_client,
+        ):
+            await end_everything(kube, ledger_client, os.environ["AMBIT_NAMESPACE"])
+
+    _start("drain", end())
+
+
+def _start(component: str, process: Coroutine[Any, Any, None]) -> None:
+    """Runs a process to its end on uvloop; what ends it unexpectedly is its last log record, and exit code 1."""
+    import uvloop
+
+    logs.configure(component, os.environ.get("AMBIT_LOG_LEVEL", "INFO"))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(process)
+    except Exception:
+        _LOG.exception("%s ended by an error", component)
+        sys.exit(1)
