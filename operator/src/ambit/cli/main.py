@@ -4,6 +4,8 @@ import importlib
 
 import click
 
+from ambit import __version__
+
 COMMANDS = {
     "run": "ambit.cli.sessions",
     "sessions": "ambit.cli.sessions",
@@ -32,6 +34,6 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup)
-@click.version_option(package_name="ambit-operator")
+@click.version_option(__version__, prog_name="ambit")
 def main() -> None:
     """Environments for AI agents, and bounds that hold."""

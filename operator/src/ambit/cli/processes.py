@@ -1,4 +1,4 @@
-"""The subcommands that are processes of the control plane, and of an isolate host: settings in, `run`, exit code out."""
+"""The subcommands that are processes: settings in, `run`, exit code out."""
 
 import asyncio
 import logging
@@ -103,6 +103,6 @@ def _start(component: str, process: Coroutine[Any, Any, None]) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(process)
-    except Exception:
+    except Exception:  # noqa: BLE001 -- the edge of the process: whatever ends it is its last log record
         _LOG.exception("%s ended by an error", component)
         sys.exit(1)
