@@ -80,16 +80,12 @@ class PeopleListener:
 
 @asynccontextmanager
 async def serve(
-    settings: PeopleSettings,
-    kube: KubeClient,
-    ledger: LedgerClient,
-    events: LedgerEvents,
-    facts: Callable[[], Facts],
+    settings: PeopleSettings, kube: KubeClient, ledger: LedgerClient, facts: Callable[[], Facts]
 ) -> AsyncGenerator[PeopleListener]:
     """Serves people and services while the block runs; sessions that are left at its end are ended.
 
-    `events` is run by the caller. `facts` are what the gateway knows; an Agent's code is added here. Raises OSError and
-    ValueError where keys or certificate cannot be read.
+    `facts` are what the gateway knows; an Agent's code is added here. Raises OSError and ValueError where keys or
+    certificate cannot be read.
     """
     signer = Signer((settings.signer_dir / "private.pem").read_bytes())
     incarnation = Incarnation(settings.pod_name, secrets.token_hex(4))
@@ -97,6 +93,7 @@ async def serve(
     async with HostClient(signer) as hosts:
         opener = Opener(kube, ledger, hosts, watches, facts, incarnation)
         service = SessionService(opener, kube, ledger, hosts, watches)
+        events = LedgerEvents(ledger)
         events.subscribe(service.on_event)
         app = Endpoints(People(kube), service).application()
         # The handler is told when its caller goes away: nothing runs without an owner.
@@ -107,6 +104,7 @@ async def serve(
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(watches.run()),
+                tasks.create_task(events.run()),
                 tasks.create_task(_listen(runner, settings, watches, listener)),
                 tasks.create_task(_end_orphans(service, watches, incarnation)),
             ]

@@ -135,7 +135,7 @@ class Opener:
         if environment is not None and modules is not None:
             code[ObjectKey(agent.key.namespace, environment.code.config_map_ref.name)] = sizes(modules)
         try:
-            verdict = judge_agent(agent, replace(self._facts(), code=code), asked)
+            verdict = judge_agent(agent, replace(self._facts(), code=code, pools=self._watches.pools), asked)
         except ValueError as error:  # an amount that was asked for cannot be counted
             raise refused(Refusal.MALFORMED, f"bounds: {error}") from error
         if isinstance(verdict, Denied):

@@ -1,6 +1,8 @@
-"""What of the cluster sessions need besides the objects that users write: isolate hosts, Sandboxes' state, gateways."""
+"""What of the cluster sessions need besides Agents, Budgets and routes: pools, isolate hosts, Sandboxes, gateways."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import cast
 
 import msgspec
 
@@ -10,7 +12,7 @@ from ambit.gateway.sessions.names import COMPONENT_LABEL, GATEWAY, ISOLATE_HOST
 from ambit.gateway.sessions.placing import Host, decode_host_pod
 from ambit.gateway.sessions.sandboxes import decode_sandbox
 from ambit.kube import KubeClient, ListWatch
-from ambit.kube.resources import PODS, SANDBOXES
+from ambit.kube.resources import PODS, SANDBOX_POOLS, SANDBOXES
 
 
 class _Present(msgspec.Struct):
@@ -21,6 +23,7 @@ class Watches:
     """Caches; `run` keeps them."""
 
     def __init__(self, kube: KubeClient, control_namespace: str) -> None:
+        self._pools = ListWatch(kube, SANDBOX_POOLS, msgspec.json.Decoder(_Present).decode)
         self._host_pods = ListWatch(kube, PODS, decode_host_pod, label_selector=f"{COMPONENT_LABEL}={ISOLATE_HOST}")
         self._gateways = ListWatch(
             kube,
@@ -31,7 +34,7 @@ class Watches:
         )
         self.sandboxes = ListWatch(kube, SANDBOXES, decode_sandbox)
         self.authority = ClientAuthority(kube)
-        self._all = (self._host_pods, self._gateways, self.sandboxes, self.authority.watch)
+        self._all = (self._pools, self._host_pods, self._gateways, self.sandboxes, self.authority.watch)
 
     async def run(self) -> None:
         """Keeps all caches until cancelled."""
@@ -48,6 +51,11 @@ class Watches:
         """Which cache is still waited for; None: none."""
         missing = [watch.resource.plural for watch in self._all if not watch.synced.is_set()]
         return f"the first list of {', '.join(missing)}" if missing else None
+
+    @property
+    def pools(self) -> Mapping[ObjectKey, object]:
+        """The SandboxPools."""
+        return cast(Mapping[ObjectKey, object], self._pools.items)  # an ObjectKey equals the plain tuple
 
     def hosts_of(self, pool: ObjectKey) -> list[Host]:
         """The pool's hosts that take sessions now."""

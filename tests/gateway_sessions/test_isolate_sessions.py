@@ -1,0 +1,200 @@
+"""Sessions of isolate Agents, opened by people over TLS: real apiserver, ledger, isolate host."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from ambit.kube.resources import CONFIG_MAPS
+from ambit.ledger import wire
+from ambit.ledger.amounts import Amount
+from ambit.telemetry.reasons import SessionEnd
+from tests.gateway_sessions.rig import Rig, a_rig, a_rig_with_host, events, output
+from tests.isolates.host import until
+
+pytestmark = pytest.mark.integration
+
+ECHO = "export default { async fetch(request) { return new Response('you said: ' + await request.text()); } }"
+FAILS = "export default { async fetch() { throw new Error('out of ideas'); } }"
+TALKS_FOR_EVER = """
+export default { async fetch() {
+  const { readable, writable } = new TransformStream();
+  const writer = writable.getWriter();
+  const encoder = new TextEncoder();
+  (async () => {
+    for (let n = 0; ; n++) {
+      await writer.write(encoder.encode(`line ${n}\\n`));
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  })();
+  return new Response(readable);
+} }"""
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncGenerator[Rig]:
+    async with a_rig_with_host(tmp_path) as made:
+        yield made
+
+
+async def test_a_session_runs_and_its_caller_sees_all_of_it(rig: Rig) -> None:
+    await rig.an_isolate_agent("echo", ECHO, runtime="10s")
+    stream = await rig.run("echo", "günaydın\n")
+    opened, ended = stream[0], stream[-1]
+    assert [opened.name, ended.name] == ["opened", "ended"]
+    assert opened.data | {"id": ""} == {
+        "id": "",
+        "namespace": rig.namespace,
+        "agent": "echo",
+        "environment": "isolate",
+        "expiresInMs": 10_000,
+    }
+    assert output(stream) == "you said: günaydın\n"
+    assert (ended.data["reason"], ended.data["status"]) == ("Completed", 200)
+    assert ended.data["startMs"] < 5_000
+    usage = await rig.usage(opened.data["id"])
+    assert (usage.state, usage.closed_reason) == (wire.State.ENDED, SessionEnd.COMPLETED)
+    assert usage.attributes["agent"] == f"{rig.namespace}/echo"
+    assert usage.attributes["hostPod"] == rig.host_uid
+    assert usage.attributes["user"]
+    assert not usage.holds
+    assert 0 < usage.spent.runtime_ms < 5_000
+    assert ended.data["usage"]["runtime"] == f"{usage.spent.runtime_ms}ms"
+
+
+async def test_the_code_of_the_moment_is_pinned_to_the_session(rig: Rig) -> None:
+    await rig.an_isolate_agent("echo", ECHO)
+    first = await rig.run("echo")
+    await rig.kube.patch(CONFIG_MAPS, "echo-code", {"data": {"agent.js": ECHO.replace("you", "we")}}, rig.namespace)
+    second = await rig.run("echo")
+    assert (output(first), output(second)) == ("you said: ", "we said: ")
+    pinned = [(await rig.usage(stream[0].data["id"])).attributes["codeSha256"] for stream in (first, second)]
+    assert pinned[0] != pinned[1]
+
+
+async def test_an_agent_that_raises_has_failed(rig: Rig) -> None:
+    await rig.an_isolate_agent("fails", FAILS)
+    ended = (await rig.run("fails"))[-1]
+    assert ended.data["reason"] == "Failed"
+    assert "out of ideas" in ended.data["message"]
+
+
+async def test_output_comes_as_it_is_made_and_ends_when_the_runtime_does(rig: Rig) -> None:
+    await rig.an_isolate_agent("talks", TALKS_FOR_EVER, runtime="2s")
+    stream = await rig.run("talks")
+    ended = stream[-1]
+    assert ended.data["reason"] == "RuntimeExhausted"
+    assert f"session/{rig.namespace}/" in ended.data["message"]
+    assert len([event for event in stream if event.name == "output"]) > 10
+    usage = await rig.usage(stream[0].data["id"])
+    assert 1_500 < usage.spent.runtime_ms <= 2_000
+    assert usage.overrun == Amount()
+    assert await rig.sessions_on_host() == []
+
+
+async def test_a_caller_who_goes_away_ends_the_session(rig: Rig) -> None:
+    await rig.an_isolate_agent("talks", TALKS_FOR_EVER)
+    async with rig.open("talks") as answer:
+        stream = events(answer)
+        opened = await anext(stream)
+        assert (await anext(stream)).name == "output"
+        answer.close()
+    usage = await rig.ended(opened.data["id"])
+    assert (usage.closed_reason, usage.closed_message) == (SessionEnd.KILLED, "its caller went away")
+    assert usage.spent.runtime_ms < 10_000
+    assert await rig.sessions_on_host() == []
+
+
+async def test_a_kill_ends_it_everywhere_before_it_is_answered(rig: Rig) -> None:
+    await rig.an_isolate_agent("talks", TALKS_FOR_EVER)
+    async with rig.open("talks") as answer:
+        stream = events(answer)
+        opened = await anext(stream)
+        await anext(stream)
+        async with rig.client.delete(rig.sessions_url(opened.data["id"])) as killed:
+            assert killed.status == 200
+            assert (await killed.json())["reason"] == "Killed"
+        assert await rig.sessions_on_host() == []
+        rest = [event async for event in stream]
+    assert rest[-1].name == "ended"
+    assert rest[-1].data["reason"] == "Killed"
+
+
+async def test_a_kill_of_the_agents_account_ends_its_sessions(rig: Rig) -> None:
+    await rig.an_isolate_agent("talks", TALKS_FOR_EVER)
+    async with rig.open("talks") as answer:
+        stream = events(answer)
+        await anext(stream)
+        await rig.operator.kill(wire.Kill(path=f"agent/{rig.namespace}/talks", reason="stop it all", by="test"))
+        rest = [event async for event in stream]
+    assert rest[-1].data["reason"] == "Killed"
+    assert "stop it all" in rest[-1].data["message"]
+
+
+async def test_a_host_that_dies_is_said_to_be_lost(rig: Rig) -> None:
+    await rig.an_isolate_agent("talks", TALKS_FOR_EVER)
+    assert rig.host is not None
+    async with rig.open("talks") as answer:
+        stream = events(answer)
+        opened = await anext(stream)
+        await anext(stream)
+        rig.host.process.kill()
+        rest = [event async for event in stream]
+    assert rest[-1].data["reason"] == "HostLost"
+    assert (await rig.ended(opened.data["id"])).closed_reason is SessionEnd.HOST_LOST
+
+
+async def test_sessions_are_listed_and_shown(rig: Rig) -> None:
+    await rig.an_isolate_agent("echo", ECHO)
+    done = (await rig.run("echo"))[0].data["id"]
+    async with rig.client.get(rig.sessions_url()) as answer:
+        listed = (await answer.json())["sessions"]
+    assert [(one["id"], one["state"], one["reason"]) for one in listed] == [(done, "Ended", "Completed")]
+    async with rig.client.get(rig.sessions_url(done)) as answer:
+        assert (await answer.json())["id"] == done
+
+
+async def test_runtime_that_the_budget_does_not_have_is_402_and_says_whose(tmp_path: Path) -> None:
+    async with a_rig_with_host(tmp_path, runtime_limit_ms=1_500) as rig:
+        await rig.an_isolate_agent("talks", TALKS_FOR_EVER)
+        stream = await rig.run("talks")
+        assert stream[-1].data["reason"] == "RuntimeExhausted"
+        async with rig.open("talks") as answer:
+            refusal = await answer.json()
+            assert answer.status == 402
+            assert answer.headers["x-ambit-reason"] == "LimitExceeded"
+            assert answer.headers["x-should-retry"] == "false"
+        assert refusal["account"] == f"budget/{rig.namespace}/default"
+        assert refusal["bound"] == "runtime per Lifetime"
+        assert refusal["limit"] == "1s500ms"
+
+
+async def test_without_a_ready_host_it_is_503_and_says_where_to_look(tmp_path: Path) -> None:
+    async with a_rig(tmp_path) as rig:
+        await rig.an_isolate_agent("echo", ECHO)
+        async with rig.open("echo") as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+            assert "kubectl get sandboxpools" in (await answer.json())["message"]
+
+
+async def test_a_runtime_longer_than_a_slice_is_renewed(rig: Rig) -> None:
+    slow = "export default { async fetch() { await new Promise((d) => setTimeout(d, 22000)); return new Response('done'); } }"
+    await rig.an_isolate_agent("slow", slow, runtime="60s")
+    async with rig.open("slow") as answer:
+        stream = events(answer)
+        session = (await anext(stream)).data["id"]
+
+        async def renewed() -> bool:
+            holds = (await rig.usage(session)).holds
+            return any(hold.id == f"runtime/{rig.namespace}/{session}" and hold.sequence == 1 for hold in holds)
+
+        await until(renewed, 30)
+        rest = [event async for event in stream]
+    assert (output(rest), rest[-1].data["reason"]) == ("done", "Completed")
+
+
+async def test_many_at_once_are_all_served(rig: Rig) -> None:
+    await rig.an_isolate_agent("echo", ECHO)
+    streams = await asyncio.gather(*(rig.run("echo", str(number)) for number in range(20)))
+    assert [output(stream) for stream in streams] == [f"you said: {number}" for number in range(20)]
