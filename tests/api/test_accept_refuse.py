@@ -7,7 +7,7 @@ import pytest
 from ambit.api.generate import RESOURCES
 from ambit.api.schema import rules
 from tests.api.apiserver import ApiServer
-from tests.api.table import Case, full_manifests, object_cases, value_cases
+from tests.api.table import Case, full_manifests, load, object_cases, value_cases
 
 CASES = [*object_cases(), *value_cases()]
 
@@ -27,6 +27,12 @@ def test_every_rule_has_a_manifest_that_passes_and_one_that_is_refused() -> None
             assert tried, f"{resource.resource.kind} {path}: nothing is refused with {rule.message!r}"
             passed = {key[:2] for key in accepted}
             assert (resource.resource.kind, path) in passed, f"{resource.resource.kind} {path}: nothing is accepted"
+
+
+def test_every_row_of_the_tables_is_a_rule() -> None:
+    messages = {rule.message for resource in RESOURCES for _, rule in rules(resource)}
+    for row in [*load("values.yaml"), *load("objects.yaml")]:
+        assert any(message.startswith(row["message"]) for message in messages), row["message"]
 
 
 @pytest.mark.integration

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, MaxLen, MinLen
 
 from ambit.api.base import ApiModel, Doc, ListMap, Rule
-from ambit.api.common import LocalRef
+from ambit.api.common import LocalRef, SecretKeyRef
 from ambit.api.fields import DataKey, Name, Quantity
 
 RESERVED_ENVIRONMENT_NAMES: tuple[str, ...] = (
@@ -55,13 +55,6 @@ class ConfigMapKeyRef(ApiModel):
     key: Annotated[DataKey, Doc("The key of its data.", example="region")]
 
 
-class EnvironmentSecretKeyRef(ApiModel):
-    """Names one key of a Secret in the same namespace, read by the kubelet."""
-
-    name: Annotated[Name, Doc("The Secret's name, in the same namespace.", example="database")]
-    key: Annotated[DataKey, Doc("The key of its data.", example="password")]
-
-
 class VariableSource(ApiModel):
     """Where a variable's value comes from."""
 
@@ -72,7 +65,7 @@ class VariableSource(ApiModel):
         ),
     )
     secret_key_ref: Annotated[
-        EnvironmentSecretKeyRef | None,
+        SecretKeyRef | None,
         Doc("A key of a Secret.", example="{name: database, key: password}", absent="not from a Secret"),
     ] = None
     config_map_key_ref: Annotated[

@@ -10,7 +10,7 @@ from ambit.api.quantities import parse_count
 from ambit.policy.facts import CredentialState, Facts, SecretKey
 from ambit.policy.price import Price
 from ambit.policy.references import allows
-from ambit.policy.verdict import Denied, Problem, RouteBinding, RouteUsable, RouteVerdict
+from ambit.policy.verdict import Denied, Problem, RouteBinding, RouteUsable, RouteVerdict, unresolved
 from ambit.telemetry.reasons import Denial
 
 CREDENTIAL_READER_ROLE = "ambit-credential-reader"
@@ -48,12 +48,12 @@ def _bind(model: ModelBinding, namespace: str, facts: Facts) -> RouteBinding | P
     key = model.route_ref.key(namespace)
     route = facts.routes.get(key)
     if route is None:
-        return _unresolved(
+        return unresolved(
             Denial.ROUTE_NOT_FOUND,
             f"model {model.name}: there is no ModelRoute {key}: create it, or correct spec.models",
         )
     if not allows(route.spec.allowed_namespaces, key.namespace, namespace, facts.namespaces):
-        return _unresolved(
+        return unresolved(
             Denial.ROUTE_FORBIDDEN,
             f"model {model.name}: ModelRoute {key} does not allow namespace {namespace}: set its"
             " spec.allowedNamespaces",
@@ -61,7 +61,7 @@ def _bind(model: ModelBinding, namespace: str, facts: Facts) -> RouteBinding | P
     verdict = judge_route(route, facts)
     if isinstance(verdict, Denied):
         problem = verdict.problems[0]
-        return _unresolved(problem.reason, f"model {model.name}: ModelRoute {key}: {problem.message}")
+        return unresolved(problem.reason, f"model {model.name}: ModelRoute {key}: {problem.message}")
     return _binding(model.name, key, route)
 
 
@@ -117,10 +117,6 @@ def grant_command(namespace: str, facts: Facts) -> str:
         f"kubectl -n {namespace} create rolebinding {CREDENTIAL_READER_ROLE} --clusterrole={CREDENTIAL_READER_ROLE}"
         f" --serviceaccount={account.namespace}:{account.service_account}"
     )
-
-
-def _unresolved(reason: Denial, message: str) -> Problem:
-    return Problem(reason, message, ConditionType.RESOLVED_REFS)
 
 
 def _not_ready(reason: Denial, message: str) -> Problem:

@@ -3,14 +3,13 @@
 from ambit.api.agent import Agent
 from ambit.api.base import ObjectKey
 from ambit.api.common import BoundsOverride
-from ambit.api.conditions import ConditionType
 from ambit.api.environment import ContainerEnvironment, IsolateEnvironment
 from ambit.api.sandbox import Sandbox, SandboxEnvironment
 from ambit.policy.bounds import DEFAULT_BOUNDS, BoundAbove, SessionBounds, override, tighten
 from ambit.policy.budgets import budget_path, find_budget
 from ambit.policy.facts import Facts
 from ambit.policy.routes import bind_models
-from ambit.policy.verdict import Account, Allowed, Denied, IsolateBinding, Problem, SessionPolicy, Verdict
+from ambit.policy.verdict import Account, Allowed, Denied, IsolateBinding, Problem, SessionPolicy, Verdict, unresolved
 from ambit.telemetry.reasons import Denial
 
 MAX_CODE_BYTES = 900 * 1024
@@ -110,31 +109,27 @@ def _environment(agent: Agent, facts: Facts) -> IsolateBinding | ContainerEnviro
 def _isolate(isolate: IsolateEnvironment, namespace: str, facts: Facts) -> IsolateBinding | Problem:
     pool = ObjectKey(namespace, isolate.pool_ref.name)
     if pool not in facts.pools:
-        return _unresolved(
+        return unresolved(
             Denial.POOL_NOT_FOUND, f"there is no SandboxPool {pool}: create it, or correct environment.isolate.poolRef"
         )
     code = ObjectKey(namespace, isolate.code.config_map_ref.name)
     modules = facts.code.get(code)
     if modules is None:
-        return _unresolved(
+        return unresolved(
             Denial.CODE_NOT_FOUND,
             f"there is no ConfigMap {code} with the code: create it, or correct environment.isolate.code.configMapRef",
         )
     if isolate.code.main not in modules:
-        return _unresolved(
+        return unresolved(
             Denial.MAIN_MODULE_MISSING,
             f"ConfigMap {code} has no key {isolate.code.main!r} in its data: add it, or correct"
             " environment.isolate.code.main",
         )
     size = sum(modules.values())
     if size > MAX_CODE_BYTES:
-        return _unresolved(
+        return unresolved(
             Denial.CODE_TOO_LARGE,
             f"the modules in ConfigMap {code} are {size} bytes, and at most {MAX_CODE_BYTES} can be loaded: bundle and"
             " minify the code, or move data out of it",
         )
     return IsolateBinding(pool=pool, code=code, main=isolate.code.main)
-
-
-def _unresolved(reason: Denial, message: str) -> Problem:
-    return Problem(reason, message, ConditionType.RESOLVED_REFS)

@@ -24,6 +24,11 @@ class Problem:
     condition: ConditionType = ConditionType.ACCEPTED
 
 
+def unresolved(reason: Denial, message: str) -> Problem:
+    """Something that the object refers to is not there, or may not be used."""
+    return Problem(reason, message, ConditionType.RESOLVED_REFS)
+
+
 class AccountLimit(NamedTuple):
     """One limit of an account. Units: nano-dollars, tokens, calls, milliseconds."""
 
