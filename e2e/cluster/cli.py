@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from e2e.cluster.current import Current
 from e2e.cluster.embedded.provider import Embedded
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.kind import Kind
 from e2e.cluster.progress import Progress
 from e2e.cluster.provider import MAXIMUM_NODES, PROVIDERS, Provider, Wanted, checked_name, choose
 from e2e.cluster.upstream import build, catalogue
@@ -75,10 +75,10 @@ def status(name: str, provider: str | None) -> None:
     components = provider_of(name, provider).status()
     if not components:
         raise click.ClickException(f"cluster {name} is not running")
-    table = Table("component", "state", "detail", box=None)
+    width = max(len(component.name) for component in components)
     for component in components:
-        table.add_row(component.name, "ok" if component.healthy else "NOT OK", component.detail)
-    Console().print(table)
+        state = "ok" if component.healthy else "NOT OK"
+        click.echo(f"{component.name:{width}}  {state:6}  {component.detail}")
     if not all(component.healthy for component in components):
         raise click.exceptions.Exit(1)
 
@@ -107,8 +107,11 @@ def tool(tool: str) -> None:
 
 def provider_of(name: str, provider: str | None) -> Provider:
     checked_name(name)
+    progress = Progress()
     match choose(provider):
-        case "embedded":
-            return Embedded(name, Progress())
-        case other:
-            raise ClusterError(f"no provider {other}")
+        case "kind":
+            return Kind(name, progress)
+        case "current":
+            return Current(progress)
+        case _:
+            return Embedded(name, progress)

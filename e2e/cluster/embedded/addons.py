@@ -15,6 +15,7 @@ from e2e.cluster.upstream.catalogue import CALICO_CRDS, COREDNS, NODE_TOOLS
 
 MANIFESTS = Path(__file__).parent / "manifests"
 PROVISIONER = "rancher.io/local-path"
+PROVISIONER_PROCESS = "local-path-provisioner"
 _FIELD_MANAGER = "ambit-cluster"
 
 
@@ -33,7 +34,7 @@ def write_images(layout: Layout, binaries: Mapping[str, Path]) -> NodeImages:
     names = {
         path: f"ambit.dev/{path.name.rpartition('-')[0]}:{path.name.rpartition('-')[2]}" for path in (tools, coredns)
     }
-    contents = {tools: ["/pause", "/setup", "/teardown"], coredns: ["/coredns"]}
+    contents = {tools: ["/pause", "/setup", "/teardown", "/reach"], coredns: ["/coredns"]}
     folders: list[Path] = []
     for path, programs in contents.items():
         folder = layout.state / "images" / path.name
@@ -59,8 +60,9 @@ def apply_services(layout: Layout, node_images: NodeImages) -> None:
 
 
 def start_provisioner(layout: Layout, session: Session) -> None:
+    """Comes after `apply_services`: where it runs, all of that is there."""
     session.start(
-        "local-path-provisioner",
+        PROVISIONER_PROCESS,
         [
             *("local-path-provisioner", "start", f"--kubeconfig={pki.kubeconfig(layout, pki.LOCAL_PATH)}"),
             *("--namespace=local-path-storage", "--configmap-name=local-path-config"),

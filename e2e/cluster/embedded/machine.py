@@ -1,14 +1,14 @@
 """What a cluster adds to the machine outside its own namespaces (bridge, routes, cgroups, folder), and its removal."""
 
+import contextlib
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from e2e.cluster.commands import run, wait_until
 from e2e.cluster.embedded.layout import STATE_ROOT, Layout, Node, preferred_slots
-from e2e.cluster.errors import ClusterError
+from e2e.cluster.errors import ClusterError, Missing
 
 CGROUPS = Path("/sys/fs/cgroup")
 CGROUP_REMOVAL_TIMEOUT_S = 20
@@ -104,7 +104,13 @@ def _delegate(folder: Path) -> None:
     """cgroup v2 gives a folder's children only the controllers that are switched on for them."""
     if _unified():
         available = (folder / "cgroup.controllers").read_text().split()
-        (folder / "cgroup.subtree_control").write_text(" ".join(f"+{controller}" for controller in available))
+        try:
+            (folder / "cgroup.subtree_control").write_text(" ".join(f"+{controller}" for controller in available))
+        except OSError as error:
+            raise Missing(
+                f"the controllers of cgroup {folder} cannot be handed on ({error.strerror})",
+                "run this outside containers, or in one with the machine's cgroup namespace",
+            ) from error
 
 
 def _inherit_cpuset(folder: Path) -> None:
@@ -124,7 +130,8 @@ def _remove_cgroups(layout: Layout) -> None:
         for root in _cgroup_roots(layout):
             folders = sorted((path for path in root.rglob("*") if path.is_dir()), key=lambda path: -len(path.parts))
             for folder in (*folders, root):
-                subprocess.run(["rmdir", str(folder)], capture_output=True, check=False)
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
         return not _cgroup_roots(layout)
 
     if not wait_until(removed, CGROUP_REMOVAL_TIMEOUT_S):

@@ -14,20 +14,20 @@ from e2e.cluster.embedded.session import Session
 
 CAP_SYS_RESOURCE = 24
 
-# Run once in the namespaces of the cluster. Without a default route nothing but the bridge is reachable, not even a
-# Service's address, which is looked up before kube-proxy rewrites it. IPv6 is off: Felix, told that there is none,
-# would let pods reach the kubelet by link-local addresses.
+# Run in the namespaces of the cluster; repeatable, in case it was interrupted. Without a default route nothing but the
+# bridge is reachable, not even a Service's address, which is looked up before kube-proxy rewrites it. IPv6 is off:
+# Felix, told that there is none, would let pods reach the kubelet by link-local addresses.
 _NETWORK_SCRIPT = """
 name=$1 link=$2 bridge=$3 address=$4 gateway=$5
-ip netns add "$name"
-ip link add "$link" type veth peer name eth0 netns "$name"
+[ -e "/run/netns/$name" ] || ip netns add "$name"
+ip -n "$name" link show eth0 >/dev/null 2>&1 || ip link add "$link" type veth peer name eth0 netns "$name"
 ip link set "$link" master "$bridge" up
 nsenter --net="/run/netns/$name" -- sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1 \
     net.ipv4.ip_forward=1
-ip -n "$name" address add "$address" dev eth0
+ip -n "$name" address replace "$address" dev eth0
 ip -n "$name" link set lo up
 ip -n "$name" link set eth0 up
-ip -n "$name" route add default via "$gateway"
+ip -n "$name" route replace default via "$gateway"
 """
 
 
@@ -75,8 +75,6 @@ def connect(layout: Layout, session: Session, nodes: list[Node]) -> None:
 
 
 def _make_network(layout: Layout, session: Session, node: Node) -> None:
-    if node.name in session.inside(["ip", "netns", "list"]).split():
-        return
     address = f"{node.address}/{layout.subnet.prefixlen}"
     arguments = (node.name, node.host_link, layout.bridge, address, str(layout.host))
     session.inside(["sh", "-eu", "-c", _NETWORK_SCRIPT, "network", *arguments])

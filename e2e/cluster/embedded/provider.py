@@ -39,9 +39,8 @@ class Embedded:
         if wanted.nodes:
             packages.require(packages.NODE, self._progress)
         binaries = build.ensure(_artifacts(wanted), self._progress)
-        with self._locked():
-            layout = machine.place(self._name)
-            running = session.connect(layout) or self._begin(layout)
+        with _lock(f"cluster-{self._name}"):
+            layout, running = self._begun()
             _link_binaries(layout, binaries)
             nodes = [layout.node(number) for number in range(1, wanted.nodes + 1)]
             pki.ensure(layout, nodes)
@@ -55,7 +54,7 @@ class Embedded:
 
     def down(self) -> None:
         _check_rights()
-        with self._locked():
+        with _lock(f"cluster-{self._name}"):
             layout = machine.place(self._name)
             running = session.connect(layout)
             if running is not None:
@@ -97,22 +96,27 @@ class Embedded:
             raise NotRunning(self._name)
         return layout, running
 
-    def _begin(self, layout: Layout) -> Session:
-        if machine.remains(layout):
-            with self._progress.step("clean up after a cluster that was killed"):
-                machine.clean(layout)
-        machine.add_bridge(layout)
+    def _begun(self) -> tuple[Layout, Session]:
+        with _lock("places"):
+            layout = machine.place(self._name)
+            running = session.connect(layout)
+            if running is not None:
+                return layout, running
+            if machine.remains(layout):
+                with self._progress.step("clean up after a cluster that was killed"):
+                    machine.clean(layout)
+            machine.add_bridge(layout)
         layout.logs.mkdir(parents=True)
-        return session.begin(layout)
+        return layout, session.begin(layout)
 
     def _start_nodes(self, layout: Layout, running: Session, nodes: list[Node], binaries: Mapping[str, Path]) -> None:
         present = _running_nodes(layout, running)
         missing = [wanted for wanted in nodes if wanted not in present]
-        if missing:
+        if missing or addons.PROVISIONER_PROCESS not in running.processes():
             with self._progress.step("network policy's CRDs, images of the node's own"):
                 images = addons.write_images(layout, binaries)
                 addons.apply_network(layout, binaries)
-            with self._progress.step(f"start {', '.join(each.name for each in missing)}"), ThreadPoolExecutor() as pool:
+            with self._progress.step("start the nodes' processes"), ThreadPoolExecutor() as pool:
                 starts = [
                     pool.submit(node.start, layout, running, each, images.node_tools, images.folders)
                     for each in missing
@@ -121,20 +125,21 @@ class Embedded:
                 addons.start_provisioner(layout, running)
                 for start in starts:
                     start.result()
-            node.connect(layout, running, [*present, *missing])
+        node.connect(layout, running, [*present, *missing])
         for each in nodes:
             with self._progress.step(f"{each.name} ready"):
                 node.wait_ready(layout, running, each)
         with self._progress.step("DNS ready"):
             addons.wait_ready(layout)
 
-    @contextmanager
-    def _locked(self) -> Generator[None]:
-        """One change at a time to a cluster."""
-        build.cache_folder().mkdir(parents=True, exist_ok=True)
-        with (build.cache_folder() / f".cluster-{self._name}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+
+@contextmanager
+def _lock(name: str) -> Generator[None]:
+    """One change at a time to a cluster, and one cluster at a time that looks for its subnet."""
+    build.cache_folder().mkdir(parents=True, exist_ok=True)
+    with (build.cache_folder() / f".{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _artifacts(wanted: Wanted) -> list[catalogue.Artifact]:
@@ -163,14 +168,17 @@ def _running_nodes(layout: Layout, running: Session) -> list[Node]:
 
 
 def _api_components(layout: Layout) -> list[Component]:
-    """The nodes, as the API sees them."""
+    """The API itself, and the nodes as it sees them."""
+    if not control_plane.ready(layout):
+        return [Component("API", False, f"{layout.api_url} does not answer")]
     template = (
         "{range .items[*]}{.metadata.name}{' '}"
         "{.status.conditions[?(@.type=='Ready')].status}{' '}{.status.nodeInfo.kubeletVersion}{'\\n'}{end}"
     ).replace("'", '"')
     query = ("--request-timeout=5s", "get", "nodes", "--output", f"jsonpath={template}")
     rows = [line.split() for line in run([*control_plane.kubectl(layout), *query]).splitlines()]
-    return [Component(row[0], "True" in row[1:2], f"node, {' '.join(row[2:])}") for row in rows]
+    nodes = [Component(row[0], "True" in row[1:2], f"node, {' '.join(row[2:])}") for row in rows]
+    return [Component("API", True, layout.api_url), *nodes]
 
 
 def _link_binaries(layout: Layout, binaries: dict[str, Path]) -> None:

@@ -17,7 +17,7 @@ from e2e.cluster import packages
 from e2e.cluster.commands import run, wait_until
 from e2e.cluster.embedded import supervisor
 from e2e.cluster.embedded.layout import Layout
-from e2e.cluster.errors import ClusterError, StepFailed
+from e2e.cluster.errors import ClusterError, Missing, StepFailed
 
 START_TIMEOUT_S = 30
 # Some four seconds on an idle machine; the rest is for one that compiles something else meanwhile.
@@ -120,11 +120,13 @@ class Session:
 
 
 def connect(layout: Layout) -> Session | None:
-    """The running cluster's session, or None where it is not running."""
+    """The running cluster's session, or None where it is not running. Raises Missing without the right to it."""
     try:
         return Session(layout)
     except ConnectionError:
         return None
+    except PermissionError as error:
+        raise Missing(f"cluster {layout.name} belongs to root", "run this as root (`sudo -E`)") from error
 
 
 def begin(layout: Layout) -> Session:

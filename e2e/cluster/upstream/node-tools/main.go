@@ -3,15 +3,18 @@
 //	pause     holds a pod's namespaces and reaps what is orphaned in them
 //	setup     makes the folder of a volume  (-p FOLDER, as local-path-provisioner calls it)
 //	teardown  removes it with all it holds
+//	reach     exits with 0 if a TCP connection to its argument is accepted: for tests of the network
 package main
 
 import (
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -23,8 +26,10 @@ func main() {
 		err = setup(volumeFolder())
 	case "teardown":
 		err = os.RemoveAll(volumeFolder())
+	case "reach":
+		err = reach(os.Args[1])
 	default:
-		err = fmt.Errorf("called as %q, not as pause, setup or teardown", name)
+		err = fmt.Errorf("called as %q, not as pause, setup, teardown or reach", name)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -53,6 +58,14 @@ func setup(folder string) error {
 		return err
 	}
 	return os.Chmod(folder, 0o777)
+}
+
+func reach(address string) error {
+	connection, err := net.DialTimeout("tcp", address, 2*time.Second)
+	if err != nil {
+		return err
+	}
+	return connection.Close()
 }
 
 func volumeFolder() string {

@@ -1,0 +1,54 @@
+"""The current provider: a cluster that is there, by the kubeconfig's current context. Nothing is made or removed."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from e2e.cluster.commands import run, succeeds
+from e2e.cluster.errors import ClusterError, Missing
+from e2e.cluster.progress import Progress
+from e2e.cluster.provider import Component, Wanted
+from e2e.cluster.upstream import build
+
+
+class Current:
+    """See `Provider`."""
+
+    def __init__(self, progress: Progress, environ: Mapping[str, str] = os.environ) -> None:
+        self._progress = progress
+        self._environ = environ
+
+    def up(self, wanted: Wanted) -> None:
+        if wanted.fake_nodes:
+            raise Missing("the current provider adds no fake nodes to your cluster", "use `--provider embedded`")
+        if not succeeds([*self._kubectl(), "get", "--raw=/readyz"]):
+            raise Missing(
+                f"the cluster of context {self._context()} does not answer", "check it with `kubectl version`"
+            )
+
+    def down(self) -> None:
+        raise Missing("this cluster was not made by `up`, and is not removed", "uninstall the chart instead")
+
+    def status(self) -> list[Component]:
+        healthy = succeeds([*self._kubectl(), "get", "--raw=/readyz"])
+        return [Component(self._context(), healthy, f"context of {self.kubeconfig()}")]
+
+    def load(self, images: list[str]) -> None:
+        raise Missing(
+            f"images cannot be put on the nodes of {self._context()} from here ({', '.join(images)})",
+            "push them to a registry that it pulls from",
+        )
+
+    def kubeconfig(self) -> Path:
+        return Path(self._environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+
+    def _context(self) -> str:
+        try:
+            return run([*self._kubectl(), "config", "current-context"]).strip()
+        except ClusterError as error:
+            raise Missing(f"{self.kubeconfig()} has no current context", "choose one (`kubectl config`)") from error
+
+    def _kubectl(self) -> list[str]:
+        kubectl = build.tool("kubectl", self._progress)
+        # A list of files in KUBECONFIG is for kubectl to merge; its --kubeconfig takes one file only.
+        return [str(kubectl), "--request-timeout=10s"]
