@@ -1,4 +1,4 @@
-"""SIGKILL of each process while sessions run: work resumes or ends with a stated reason, no limit is passed, no orphan."""
+"""SIGKILL of each process while sessions run: work resumes or ends with a reason, no limit is passed, no orphan."""
 
 import json
 import os
@@ -89,7 +89,7 @@ def kill_component(cluster: Cluster, component: str) -> None:
 
 
 def kill_in_host(cluster: Cluster, namespace: str, needle: str) -> None:
-    """SIGKILL to a process inside an isolate host's pod; in gVisor the machine does not see it, so it is done inside."""
+    """SIGKILL to a process inside an isolate host: done inside, since the machine sees none of gVisor's processes."""
     source = (
         "import os, signal, pathlib\n"
         "for p in pathlib.Path('/proc').iterdir():\n"
