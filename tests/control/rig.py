@@ -200,30 +200,33 @@ async def a_rig(folder: Path) -> AsyncGenerator[Rig]:
     control, namespace, node = f"control-{suffix}", f"work-{suffix}", f"node-{suffix}"
     token = folder / "token"
     token.write_text("user-operator")
-    async with ledgers.running(folder / "ledger") as server, KubeClient(KubeConfig.load(os.environ)) as client:
-        async with server.client("operator") as ledger:
-            operator = Operator(
-                {
-                    "AMBIT_NAMESPACE": control,
-                    "AMBIT_LEDGER_URL": server.url,
-                    "AMBIT_LEDGER_TOKEN_FILE": str(token),
-                    "AMBIT_ISOLATE_HOST_IMAGE": HOST_IMAGE,
-                    "AMBIT_HEALTH_LISTEN": "127.0.0.1:0",
-                },
-                folder / "operator.log",
-            )
-            for name in (control, namespace):
-                await client.create(kinds.NAMESPACES, {"metadata": {"name": name}})
-            await client.create(kinds.NODES, {"metadata": {"name": node}, "spec": {"unschedulable": True}})
-            service = {"metadata": {"name": "ambit-gateway"}, "spec": {"ports": [{"port": 8080}]}}
-            await client.create(kinds.SERVICES, service, control)
-            kubelet = Kubelet(client, namespace, node)
-            rig = Rig(client, ledger, server, folder / "ledger", operator, control, namespace, kubelet)
-            await operator.start()
-            try:
-                yield rig
-            finally:
-                await _clean_up(rig, node)
+    async with (
+        ledgers.running(folder / "ledger") as server,
+        KubeClient(KubeConfig.load(os.environ)) as client,
+        server.client("operator") as ledger,
+    ):
+        operator = Operator(
+            {
+                "AMBIT_NAMESPACE": control,
+                "AMBIT_LEDGER_URL": server.url,
+                "AMBIT_LEDGER_TOKEN_FILE": str(token),
+                "AMBIT_ISOLATE_HOST_IMAGE": HOST_IMAGE,
+                "AMBIT_HEALTH_LISTEN": "127.0.0.1:0",
+            },
+            folder / "operator.log",
+        )
+        for name in (control, namespace):
+            await client.create(kinds.NAMESPACES, {"metadata": {"name": name}})
+        await client.create(kinds.NODES, {"metadata": {"name": node}, "spec": {"unschedulable": True}})
+        service = {"metadata": {"name": "ambit-gateway"}, "spec": {"ports": [{"port": 8080}]}}
+        await client.create(kinds.SERVICES, service, control)
+        kubelet = Kubelet(client, namespace, node)
+        rig = Rig(client, ledger, server, folder / "ledger", operator, control, namespace, kubelet)
+        await operator.start()
+        try:
+            yield rig
+        finally:
+            await _clean_up(rig, node)
 
 
 async def _clean_up(rig: Rig, node: str) -> None:

@@ -9,6 +9,7 @@ difference plus one second: never less than the truth.
 """
 
 from dataclasses import dataclass
+from hashlib import blake2s
 from typing import Final
 
 SLICE_MS: Final = 30_000
@@ -23,6 +24,8 @@ EXPIRY_SLACK_MS: Final = 5_000
 """A hold outlives its slice by so much, so that a settlement comes before the expiry."""
 ASK_AGAIN_MS: Final = 1_000
 ROUNDING_MS: Final = 1_000
+LONGEST_FIRST_ID: Final = 112
+"""The ledger takes ids of 128 characters; the rest is for what a later hold adds."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,10 @@ def used_ms(started_at_ms: int | None, finished_at_ms: int | None, now_ms: int) 
 def hold_id(namespace: str, session: str, charged_ms: int) -> str:
     """The id of the hold that goes on after `charged_ms` of the session's runtime are spent.
 
-    `runtime/<namespace>/<session>` for the first. A later one is needed where the first expired while no operator ran.
+    `runtime/<namespace>/<session>` for the first, or a hash in place of names that are too long for an id. A later one
+    is needed where the first expired while no operator ran.
     """
     first = f"runtime/{namespace}/{session}"
+    if len(first) > LONGEST_FIRST_ID:
+        first = f"runtime/{blake2s(first.encode()).hexdigest()}"
     return first if charged_ms == 0 else f"{first}/{charged_ms}"

@@ -1,0 +1,64 @@
+"""Runtime in slices: whatever the ledger grants, the container is told to stop before what is held is used up."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ambit.control.reconcilers.sandbox import runtime
+from ambit.control.reconcilers.sandbox.runtime import Hold
+
+START = 1_795_000_000_000
+
+
+@given(
+    granted=st.lists(st.integers(0, 30_000), max_size=20),
+    first=st.integers(1_000, 30_000),
+    latency_ms=st.integers(0, 500),
+)
+def test_a_container_never_outlives_what_is_held(granted: list[int], first: int, latency_ms: int) -> None:
+    """Plays a run: each renewal gets the next grant, 0 for a refusal or silence; the clock follows the plan."""
+    hold = Hold("h", first, 0, START + 60_000)
+    now, answers = START, list(granted)
+    for _ in range(2_000):
+        outlook = runtime.outlook(hold, START, now)
+        if outlook.stop:
+            break
+        if outlook.extension is not None:
+            asked = outlook.extension
+            amount = min(answers.pop(0), asked.want_ms) if answers and asked.want_ms else 0
+            if asked.want_ms == 0 or amount >= asked.at_least_ms:
+                hold = Hold("h", hold.granted_ms + amount, asked.sequence, now + asked.expires_in_ms)
+                now += min(latency_ms, asked.deadline_ms)
+                continue
+        assert outlook.look_again_in_ms > 0
+        now += outlook.look_again_in_ms
+    else:
+        raise AssertionError("it never ended")
+    ran = now - START
+    assert ran <= max(hold.covers_ms - runtime.STOP_MARGIN_MS, 0) + latency_ms
+    assert hold.expires_at_ms >= START + hold.covers_ms, "the hold lives as long as what it holds"
+
+
+def test_stopping_fits_the_margin() -> None:
+    assert runtime.STOP_GRACE_S * 1000 < runtime.STOP_MARGIN_MS
+    assert runtime.STOP_GRACE_S > 0, "0 makes the apiserver forget a Pod that runs on"
+
+
+@given(start=st.integers(0, 10**9), length=st.integers(0, 10**7))
+def test_what_is_charged_is_never_less_than_what_ran(start: int, length: int) -> None:
+    """The kubelet rounds both instants down to whole seconds."""
+    started, finished = start // 1000 * 1000, (start + length) // 1000 * 1000
+    used = runtime.used_ms(started, finished, now_ms=0)
+    assert length <= used <= length + 2_000
+
+
+def test_a_clock_that_runs_behind_the_nodes_charges_nothing_negative() -> None:
+    assert runtime.used_ms(5_000, None, now_ms=4_000) == 0
+    assert runtime.ran_ms(5_000, 4_000) == 0
+
+
+def test_each_further_hold_has_an_id_of_its_own() -> None:
+    assert runtime.hold_id("team-a", "s-1", 0) == "runtime/team-a/s-1"
+    assert runtime.hold_id("team-a", "s-1", 30_000) == "runtime/team-a/s-1/30000"
+    longest = runtime.hold_id("n" * 63, "s" * 63, 10**9)
+    assert len(longest) <= 128
+    assert longest != runtime.hold_id("n" * 63, "s" * 62 + "t", 10**9)
