@@ -67,6 +67,10 @@ class Refusal(StrEnum):
     """The apiserver did not answer, so that identity or rights could not be checked (503)."""
     UPSTREAM_FAILED = "UpstreamFailed"
     """The model's server could not be reached, or broke off before it answered (502)."""
+    STOPPING = "Stopping"
+    """The gateway is stopping, and the call was cut before it had an answer (503)."""
+    INTERNAL = "Internal"
+    """A defect of Ambit's own; the log of the process says more (500)."""
 
 
 class HostError(StrEnum):

@@ -1,0 +1,74 @@
+"""What a call may cost before it is sent, and did cost after it. Pure: integers in, amounts out."""
+
+from dataclasses import dataclass
+
+from ambit.gateway.models.wire_format import SMALLEST_USEFUL_OUTPUT_TOKENS, Call, TokenUsage
+from ambit.ledger.amounts import Amount
+from ambit.policy import RouteBinding
+from ambit.policy.price import cost_nanos, worst_cost_nanos
+
+BYTES_PER_TOKEN_ESTIMATE = 3
+"""Of ordinary text, rather low; only for leaving the prompt its part of the context where the client sets no limit."""
+_PICOS_PER_NANO = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CallBound:
+    """What to hold for a call: at most `want`, at least `at_least`."""
+
+    want: Amount
+    at_least: Amount
+    input_tokens: int
+    output_tokens: int
+    """For each choice, of `want`."""
+    least_output_tokens: int
+    """For each choice, of `at_least`."""
+
+
+def bound(call: Call, route: RouteBinding) -> CallBound:
+    """The most that a call may use, by what is known before it is sent."""
+    input_tokens = min(call.prompt_tokens_bound + route.prompt_overhead_tokens, route.context_tokens)
+    most = min(route.max_output_tokens, route.context_tokens)
+    if call.asked_output_tokens is None:
+        estimated_input = call.prompt_tokens_bound // BYTES_PER_TOKEN_ESTIMATE
+        output = max(1, min(most, route.context_tokens - estimated_input))
+    else:
+        output = min(call.asked_output_tokens, most)
+    least = max(min(output, SMALLEST_USEFUL_OUTPUT_TOKENS), min(output, call.floor_output_tokens))
+    return CallBound(
+        want=worst(route, input_tokens, call.choices * output),
+        at_least=worst(route, input_tokens, call.choices * least),
+        input_tokens=input_tokens,
+        output_tokens=output,
+        least_output_tokens=least,
+    )
+
+
+def granted_output_tokens(call: Call, route: RouteBinding, bounded: CallBound, granted: Amount) -> int:
+    """How many output tokens each choice may have so that the call stays inside what was granted.
+
+    At least `least_output_tokens`, since at least `at_least` was granted.
+    """
+    output = min(bounded.output_tokens, (granted.tokens - bounded.input_tokens) // call.choices)
+    if route.price.output_picos > 0:
+        left_picos = granted.usd_nanos * _PICOS_PER_NANO - bounded.input_tokens * route.price.worst_input_picos
+        output = min(output, left_picos // (call.choices * route.price.output_picos))
+    return output
+
+
+def used(route: RouteBinding, usage: TokenUsage) -> Amount:
+    """What a call did cost, by the provider's own counts."""
+    usd_nanos = cost_nanos(
+        route.price,
+        input=usage.input,
+        output=usage.output,
+        cache_read=usage.cache_read,
+        cache_write=usage.cache_write,
+    )
+    return Amount(usd_nanos=usd_nanos, tokens=usage.total, model_calls=1)
+
+
+def worst(route: RouteBinding, input_tokens: int, output_tokens: int) -> Amount:
+    """The most that one call with so many tokens can cost."""
+    usd_nanos = worst_cost_nanos(route.price, input=input_tokens, output=output_tokens)
+    return Amount(usd_nanos=usd_nanos, tokens=input_tokens + output_tokens, model_calls=1)

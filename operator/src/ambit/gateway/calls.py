@@ -1,0 +1,237 @@
+"""One model call, from its identity to its settlement."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from ambit.gateway import bounds, refusals
+from ambit.gateway.admission import Admission, ClientGone, Hold
+from ambit.gateway.identity.session_directory import Session
+from ambit.gateway.live_calls import LiveCalls
+from ambit.gateway.models.json_meter import JsonMeter
+from ambit.gateway.models.wire_format import Call, RefusedCall, WireFormat
+from ambit.gateway.relay import CutCause, Ending, Relay, Relayed
+from ambit.gateway.routes.allowed_models import AllowedModels
+from ambit.gateway.routes.world import World
+from ambit.gateway.server.connection import Exchange
+from ambit.gateway.server.http import HOP_BY_HOP, Headers, Request, named_in_connection, request_head
+from ambit.gateway.server.upstream import Origin, Unreachable, UpstreamPool
+from ambit.gateway.settlements import HoldKeeper, Settlements
+from ambit.ledger.amounts import Amount
+from ambit.ledger.client import LedgerClient
+from ambit.policy import RouteBinding
+from ambit.telemetry import metrics
+from ambit.telemetry.reasons import Refusal
+
+_log = logging.getLogger(__name__)
+
+NOT_CHARGED: Final = frozenset({400, 401, 403, 404, 413, 422, 429, 529})
+"""A provider that answers so has refused the call, and bills nothing."""
+NOT_FORWARDED: Final = HOP_BY_HOP | {
+    *(b"host", b"content-length", b"expect", b"accept-encoding", b"cookie", b"forwarded", b"via"),
+    *(b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"),
+    *(b"openai-organization", b"openai-project"),  # they choose who is billed, and the route's key says that
+}
+_NOT_FORWARDED_PREFIXES: Final = (b"x-ambit-", b"x-forwarded-", b"proxy-")
+
+
+class Calls:
+    """Serves model calls: bound, hold, forward, meter, settle."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        models: AllowedModels,
+        ledger: LedgerClient,
+        admission: Admission,
+        settlements: Settlements,
+        live: LiveCalls,
+        upstream: UpstreamPool,
+        hold_expires_in_ms: int,
+        silence_s: float,
+    ) -> None:
+        self._world = world
+        self._models = models
+        self._ledger = ledger
+        self._admission = admission
+        self._settlements = settlements
+        self._live = live
+        self._upstream = upstream
+        self._hold_expires_in_ms = hold_expires_in_ms
+        self._silence_s = silence_s
+
+    async def serve(self, wire: WireFormat, request: Request, session: Session, exchange: Exchange) -> None:
+        """Answers one call. Raises RefusedCall as long as nothing has been answered."""
+        loop = asyncio.get_running_loop()
+        received_at = loop.time()
+        call = wire.parse(request)
+        route = await self._models.bind(session, call.model, wire.provider)
+        bounded = bounds.bound(call, route)
+        try:
+            hold = await self._admission.hold(session, bounded.want, bounded.at_least, exchange.gone)
+            metrics.GATEWAY_ADMISSION_SECONDS.observe(loop.time() - received_at)
+            output_tokens = bounds.granted_output_tokens(call, route, bounded, hold.amount)
+            with metrics.GATEWAY_HOLDS.track_inprogress():
+                relayed, cause = await self._forward(wire, request, call, route, session, exchange, hold, output_tokens)
+        except ClientGone:
+            exchange.abort()
+            _count(route, "ClientGone")
+            return
+        at_most = bounds.worst(route, bounded.input_tokens, call.choices * output_tokens)
+        self._account_for(route, hold, at_most, relayed)
+        if not relayed.answered:
+            raise _unanswered(route, session, relayed, cause)
+
+    async def _forward(
+        self,
+        wire: WireFormat,
+        request: Request,
+        call: Call,
+        route: RouteBinding,
+        session: Session,
+        exchange: Exchange,
+        hold: Hold,
+        output_tokens: int,
+    ) -> tuple[Relayed, CutCause | None]:
+        """Sends the call and relays its answer. Where it cannot be sent, the hold is released."""
+        try:
+            origin, message = self._message(wire, request, call, route, output_tokens)
+        except RefusedCall as refused:
+            self._settlements.release(hold.id, refused.message)
+            raise
+        relay = Relay(
+            exchange,
+            lambda event_stream: wire.meter(call, event_stream),
+            lambda: JsonMeter(lambda _: None),
+            silence_s=self._silence_s,
+        )
+        with self._live.entered(session.path, relay):
+            try:
+                connection = await self._upstream.send(
+                    origin, message, relay, unless=lambda: relay.done.done() or exchange.gone.done()
+                )
+            except Unreachable as error:
+                self._settlements.release(hold.id, str(error))
+                metrics.GATEWAY_UPSTREAM_ERRORS.labels(str(route.route), "Unreachable").inc()
+                _count(route, "UpstreamFailed")
+                raise _upstream_failed(route, str(error)) from error
+            if connection is None:
+                self._settlements.release(hold.id, "the session or the client was gone before the call was sent")
+                if not relay.done.done():
+                    raise ClientGone
+                _count(route, "Cut")
+                raise _unanswered(route, session, relay.done.result(), relay.cut_cause)
+            relay.attach(connection)
+            keeper = HoldKeeper(self._ledger, hold.id, self._hold_expires_in_ms, _cut_lost(relay, hold.id))
+            try:
+                return await relay.done, relay.cut_cause
+            finally:
+                keeper.stop()
+
+    def _message(
+        self, wire: WireFormat, request: Request, call: Call, route: RouteBinding, output_tokens: int
+    ) -> tuple[Origin, bytes]:
+        key = self._world.provider_key(route.credential) if route.credential is not None else None
+        if route.credential is not None and key is None:
+            raise refusals.not_yet_known("the route's credential")
+        body = wire.rewrite(call, route.model, output_tokens)
+        origin = Origin.of(route.url)
+        base_path = route.url.split("://", 1)[1].partition("/")[2]
+        target = f"/{base_path}{wire.target(request)}" if base_path else wire.target(request)
+        headers: Headers = (
+            (b"host", origin.authority.encode("idna" if not origin.authority.isascii() else "ascii")),
+            *forwarded_headers(request.headers),
+            (b"accept-encoding", b"identity"),
+            (b"content-length", b"%d" % len(body)),
+            *(wire.credential(key) if key is not None else ()),
+        )
+        return origin, request_head("POST", target, headers) + body
+
+    def _account_for(self, route: RouteBinding, hold: Hold, at_most: Amount, relayed: Relayed) -> None:
+        """Settles what was used; the most that it can have been where that is not known; releases what the provider
+        refused.
+        """
+        label = str(route.route)
+        if relayed.status is not None and relayed.status >= 400:
+            metrics.GATEWAY_UPSTREAM_ERRORS.labels(label, str(relayed.status)).inc()
+        elif relayed.ending in (Ending.BROKEN_OFF, Ending.SILENT):
+            metrics.GATEWAY_UPSTREAM_ERRORS.labels(label, relayed.ending.value).inc()
+        if relayed.status in NOT_CHARGED:
+            self._settlements.release(hold.id, f"the provider refused the call: {relayed.status}")
+            if relayed.status == 401 and route.credential is not None:
+                self._world.credential_refused(route.credential)
+            _count(route, "UpstreamRefused")
+            return
+        _count(route, _OUTCOMES[relayed.ending])
+        if relayed.usage is None:
+            metrics.GATEWAY_UNKNOWN_USAGE.labels(label).inc()
+            used = at_most
+        else:
+            used = bounds.used(route, relayed.usage)
+            _count_tokens(label, relayed)
+        metrics.GATEWAY_COST.labels(label).inc(used.usd_nanos)
+        self._settlements.settle(hold.id, used)
+
+
+def forwarded_headers(headers: Headers) -> Headers:
+    """The client's headers without those that are its own credentials, concern one connection, or are ours to set."""
+    drop = NOT_FORWARDED | named_in_connection(headers)
+    return tuple(
+        (name, value) for name, value in headers if name not in drop and not name.startswith(_NOT_FORWARDED_PREFIXES)
+    )
+
+
+_OUTCOMES: Final = {
+    Ending.COMPLETED: "Completed",
+    Ending.BROKEN_OFF: "UpstreamFailed",
+    Ending.SILENT: "UpstreamFailed",
+    Ending.CLIENT_GONE: "ClientGone",
+    Ending.CUT: "Cut",
+}
+
+
+def _cut_lost(relay: Relay, hold_id: str) -> Callable[[str], None]:
+    def lost(why: str) -> None:
+        _log.warning("hold %s can no longer be kept (%s); its call is cut", hold_id, why)
+        relay.cut(CutCause.HOLD_LOST)
+
+    return lost
+
+
+def _unanswered(route: RouteBinding, session: Session, relayed: Relayed, cause: CutCause | None) -> RefusedCall:
+    """What the client is told where it has been given no head."""
+    match cause:
+        case CutCause.SESSION_ENDED:
+            return refusals.session_ended(session.path, "it ended while the call was under way")
+        case CutCause.HOLD_LOST:
+            return refusals.ledger_away()
+        case CutCause.STOPPING:
+            return RefusedCall(
+                503, Refusal.STOPPING, "the gateway is stopping", retry_after_s=refusals.AWAY_RETRY_AFTER_S
+            )
+        case None:
+            pass
+    if relayed.status == 401:
+        return _upstream_failed(route, "the model's server does not accept the route's credential", final=True)
+    return _upstream_failed(route, relayed.message)
+
+
+def _upstream_failed(route: RouteBinding, message: str, *, final: bool = False) -> RefusedCall:
+    return RefusedCall(
+        502,
+        Refusal.UPSTREAM_FAILED,
+        f"ModelRoute {route.route}, backend {route.backend}: {message}",
+        retry_after_s=None if final else 1,
+    )
+
+
+def _count(route: RouteBinding, outcome: str) -> None:
+    metrics.GATEWAY_REQUESTS.labels(str(route.route), outcome).inc()
+
+
+def _count_tokens(label: str, relayed: Relayed) -> None:
+    if relayed.usage is not None:
+        for kind in ("input", "cache_read", "cache_write", "output"):
+            metrics.GATEWAY_TOKENS.labels(label, kind).inc(getattr(relayed.usage, kind))

@@ -1,0 +1,106 @@
+"""The listeners' side of the data path: which path means what, and how a refusal looks there."""
+
+import logging
+from typing import Final, Protocol
+
+from ambit.gateway.calls import Calls
+from ambit.gateway.identity.session_directory import Session
+from ambit.gateway.models.anthropic_messages import AnthropicMessages
+from ambit.gateway.models.openai_chat import OpenAIChat
+from ambit.gateway.models.wire_format import RefusedCall, WireFormat
+from ambit.gateway.routes.allowed_models import AllowedModels
+from ambit.gateway.server.connection import Exchange
+from ambit.gateway.server.http import Request, Response
+from ambit.gateway.server.parser import BadRequest
+from ambit.telemetry import metrics
+from ambit.telemetry.reasons import Refusal
+
+_log = logging.getLogger(__name__)
+
+OPENAI: Final = OpenAIChat()
+ANTHROPIC: Final = AnthropicMessages()
+FORMATS: Final[tuple[WireFormat, ...]] = (OPENAI, ANTHROPIC)
+
+
+class Identifier(Protocol):
+    """A listener's way to know who calls."""
+
+    async def identify(self, request: Request) -> Session:
+        """Raises RefusedCall."""
+        ...
+
+
+class DataPath:
+    """Serves one listener: sandboxes (8080) or isolate hosts (8081); they differ in how a caller proves itself."""
+
+    def __init__(self, identifier: Identifier, calls: Calls, models: AllowedModels) -> None:
+        self._identifier = identifier
+        self._calls = calls
+        self._models = models
+
+    async def handle(self, request: Request, exchange: Exchange) -> None:
+        wire = _format_of(request.path)
+        try:
+            await self._serve(wire, request, exchange)
+        except RefusedCall as refusal:
+            _count(refusal)
+            if not exchange.started:
+                exchange.respond(wire.refuse(refusal))
+        except Exception:  # noqa: BLE001 -- the edge of the process: logged whole, the client is told that it was us
+            _log.exception("%s %s failed", request.method, request.path)
+            refusal = RefusedCall(500, Refusal.INTERNAL, "the gateway failed; its log says more")
+            _count(refusal)
+            if exchange.started:
+                exchange.abort()
+            else:
+                exchange.respond(wire.refuse(refusal))
+
+    def refuse(self, path: str, refusal: BadRequest) -> Response:
+        """The answer to a request that could not be read."""
+        reason = {413: Refusal.TOO_LARGE, 431: Refusal.TOO_LARGE, 503: Refusal.STOPPING}.get(
+            refusal.status, Refusal.MALFORMED
+        )
+        refused = RefusedCall(
+            refusal.status, reason, refusal.message, retry_after_s=1 if refusal.status == 503 else None
+        )
+        _count(refused)
+        return _format_of(path).refuse(refused)
+
+    async def _serve(self, wire: WireFormat, request: Request, exchange: Exchange) -> None:
+        if not request.is_origin_form:
+            await self._identifier.identify(request)
+            raise RefusedCall(
+                403, Refusal.HOST_NOT_ALLOWED, f"{_host(request)} is not allowed: nothing but the gateway is reachable"
+            )
+        path = request.path
+        if request.method == "HEAD" and path == "/":
+            exchange.respond(Response(200, (), b""))
+        elif request.method == "POST" and path == wire.prefix + wire.call_path:
+            session = await self._identifier.identify(request)
+            await self._calls.serve(wire, request, session, exchange)
+        elif request.method == "GET" and path == wire.prefix + wire.models_path:
+            session = await self._identifier.identify(request)
+            body = wire.model_list(self._models.names(session, wire.provider))
+            exchange.respond(Response(200, ((b"content-type", b"application/json"),), body))
+        else:
+            raise RefusedCall(404, Refusal.NOT_FOUND, f"there is no {request.method} {path} at this gateway")
+
+
+def _format_of(path: str) -> WireFormat:
+    """The format in whose shape a path is answered; OpenAI's where the path belongs to none."""
+    for wire in FORMATS:
+        if path.startswith(f"{wire.prefix}/"):
+            return wire
+    return OPENAI
+
+
+def _host(request: Request) -> str:
+    """The host that a request to a proxy is for."""
+    target = request.target if request.method == "CONNECT" else request.target.partition("://")[2]
+    return target.partition("/")[0].rpartition("@")[2] or "the host"
+
+
+def _count(refusal: RefusedCall) -> None:
+    resource, _, window = refusal.details.bound.partition(" per ") if refusal.details else ("", "", "")
+    metrics.REFUSALS.labels(refusal.reason.value, resource, window).inc()
+    metrics.GATEWAY_REQUESTS.labels("none", "Refused").inc()

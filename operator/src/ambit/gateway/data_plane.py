@@ -1,0 +1,112 @@
+"""Puts the data path together: what its two listeners share, built once."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from ambit.gateway.admission import Admission
+from ambit.gateway.calls import Calls
+from ambit.gateway.data_path import DataPath
+from ambit.gateway.identity.isolate_hosts import IsolateHosts, TokenReviewer
+from ambit.gateway.identity.session_directory import SessionDirectory
+from ambit.gateway.identity.session_tokens import SessionTokens
+from ambit.gateway.ledger_events import LedgerEvents
+from ambit.gateway.live_calls import LiveCalls
+from ambit.gateway.room_queue import RoomQueue
+from ambit.gateway.routes.allowed_models import AllowedModels
+from ambit.gateway.routes.world import World
+from ambit.gateway.server import listener
+from ambit.gateway.server.connection import ServerState
+from ambit.gateway.server.limits import BodyMemory, Limits
+from ambit.gateway.server.upstream import UpstreamPool
+from ambit.gateway.settlements import Settlements
+from ambit.ledger.client import LedgerClient
+from ambit.telemetry import metrics
+
+SETTLE_AT_END_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlaneSettings:
+    """What the data path is told by the gateway's settings."""
+
+    sandbox_listen: str
+    isolate_listen: str
+    session_signer_pem: bytes
+    """The public key of session tokens."""
+    hold_expires_in_ms: int
+    silence_s: float
+    drain_s: float
+    limits: Limits = field(default_factory=Limits)
+    upstream_tls: ssl.SSLContext | None = None
+    """None: the system's certificate authorities."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlane:
+    """A data path that serves."""
+
+    sandbox_address: str
+    isolate_address: str
+
+
+@asynccontextmanager
+async def serve(
+    settings: DataPlaneSettings, ledger: LedgerClient, world: World, reviewer: TokenReviewer
+) -> AsyncGenerator[DataPlane]:
+    """Serves sandboxes and isolate hosts while the block runs.
+
+    At its end: no new connection, calls under way have `drain_s`, what is left is cut in its format's own words, and
+    everything is settled.
+    """
+    queue = RoomQueue()
+    metrics.GATEWAY_QUEUE.set_function(lambda: queue.waiting)
+    settlements = Settlements(ledger, queue.freed, time.monotonic)
+    sessions = SessionDirectory(ledger, time.monotonic)
+    live = LiveCalls(ledger)
+    upstream = UpstreamPool(settings.upstream_tls)
+    models = AllowedModels(world)
+    calls = Calls(
+        world=world,
+        models=models,
+        ledger=ledger,
+        admission=Admission(
+            ledger,
+            settlements,
+            queue,
+            hold_expires_in_ms=settings.hold_expires_in_ms,
+            utc_now=lambda: datetime.now(UTC),
+        ),
+        settlements=settlements,
+        live=live,
+        upstream=upstream,
+        hold_expires_in_ms=settings.hold_expires_in_ms,
+        silence_s=settings.silence_s,
+    )
+    sandboxes = DataPath(SessionTokens(settings.session_signer_pem, sessions, time.time), calls, models)
+    isolates = DataPath(IsolateHosts(reviewer, sessions, time.monotonic), calls, models)
+    state = ServerState(settings.limits, BodyMemory(settings.limits.all_bodies_bytes))
+    events = LedgerEvents(ledger)
+    events.subscribe(sessions.on_event)
+    events.subscribe(live.on_event)
+
+    async with asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(events.run())
+        try:
+            async with AsyncExitStack() as listeners:
+                yield DataPlane(
+                    await listeners.enter_async_context(listener.listen(settings.sandbox_listen, sandboxes, state)),
+                    await listeners.enter_async_context(listener.listen(settings.isolate_listen, isolates, state)),
+                )
+            if not await listener.drain(state, settings.drain_s):
+                live.cut_all()
+                await listener.drain(state, SETTLE_AT_END_S)
+            await settlements.finish(SETTLE_AT_END_S)
+        finally:
+            upstream.close()
+            following.cancel()

@@ -1,0 +1,1 @@
+"""Who calls: the session that a request proves itself for, by what means depends on the listener."""

@@ -1,0 +1,360 @@
+"""Anthropic's messages.
+
+Input and cache counts stand at `message_start`; `message_delta` is cumulative, so the last one holds. `input_tokens`
+excludes what was read from and written to the cache.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ambit.api.model_route import Provider
+from ambit.gateway.models import strict_json
+from ambit.gateway.models.json_meter import JsonMeter
+from ambit.gateway.models.sse import EventSplitter, event, event_data
+from ambit.gateway.models.strict_json import malformed, not_bounded
+from ambit.gateway.models.wire_format import (
+    TOKENS_PER_MESSAGE,
+    Call,
+    Meter,
+    RefusedCall,
+    TokenUsage,
+    refusal_fields,
+    refusal_headers,
+)
+from ambit.gateway.server.http import Headers, Request, Response
+
+TOOL_PROMPT_TOKENS: Final = 600
+"""What Anthropic itself adds to a prompt with tools: at most 530 tokens, as published for tool use."""
+MIN_THINKING_TOKENS: Final = 1024
+
+_PROMPT_FIELDS: Final = ("messages", "system", "tools", "tool_choice", "output_config", "output_format")
+_KNOWN: Final = frozenset(
+    {
+        *_PROMPT_FIELDS,
+        *("model", "max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "metadata"),
+        *("thinking", "service_tier", "cache_control", "context_management"),
+    }
+)
+_KNOWN_OF_BLOCK: Final[Mapping[str, frozenset[str]]] = {
+    "text": frozenset({"type", "text", "cache_control", "citations"}),
+    "tool_use": frozenset({"type", "id", "name", "input", "cache_control", "caller"}),
+    "tool_result": frozenset({"type", "tool_use_id", "content", "is_error", "cache_control"}),
+    "thinking": frozenset({"type", "thinking", "signature"}),
+    "redacted_thinking": frozenset({"type", "data"}),
+}
+_KNOWN_OF_TOOL: Final = frozenset(
+    {"type", "name", "description", "input_schema", "cache_control", "strict", "eager_input_streaming"}
+)
+_UNPRICED_BETAS: Final = ("context-1m", "fast-mode", "extended-cache-ttl")
+
+_ERROR_TYPES: Final = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+}
+
+
+class AnthropicMessages:
+    """The wire format of `POST /v1/messages`."""
+
+    provider = Provider.ANTHROPIC
+    prefix = "/anthropic"
+    call_path = "/v1/messages"
+    models_path = "/v1/models"
+
+    def parse(self, request: Request) -> Call:
+        _check_betas(request)
+        fields = strict_json.decode_object(request.body)
+        strict_json.check_known(fields, _KNOWN, "")
+        messages = strict_json.object_list(fields.get("messages"), "messages")
+        for index, message in enumerate(messages):
+            strict_json.check_known(message, frozenset({"role", "content"}), f"messages[{index}].")
+            _check_content(message.get("content"), f"messages[{index}].content")
+        _check_content(fields.get("system"), "system")
+        _check_cache_control(fields, "")
+        _check_service(fields)
+        tools = _check_tools(fields)
+        asked = strict_json.positive_int(fields, "max_tokens")
+        if asked is None:
+            raise malformed("max_tokens: Anthropic's format requires it", "max_tokens")
+        prompt_bytes = sum(len(strict_json.encode(fields[name])) for name in _PROMPT_FIELDS if name in fields)
+        return Call(
+            model=strict_json.text_field(fields, "model"),
+            stream=strict_json.flag(fields, "stream"),
+            prompt_tokens_bound=prompt_bytes
+            + TOKENS_PER_MESSAGE * (len(messages) + 1 + tools)
+            + (TOOL_PROMPT_TOKENS if tools else 0),
+            choices=1,
+            asked_output_tokens=asked,
+            floor_output_tokens=_thinking_floor(fields, asked),
+            wants_usage=True,
+            fields=fields,
+        )
+
+    def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
+        rewritten = {**call.fields, "model": model, "max_tokens": output_tokens}
+        thinking: Any = call.fields.get("thinking")
+        if call.floor_output_tokens and thinking["budget_tokens"] >= output_tokens:
+            rewritten["thinking"] = {**thinking, "budget_tokens": output_tokens - 1}
+        return strict_json.encode(rewritten)
+
+    def target(self, request: Request) -> str:
+        return f"{self.call_path}?beta=true" if "beta=true" in request.query.split("&") else self.call_path
+
+    def credential(self, key: str) -> Headers:
+        return ((b"x-api-key", key.encode("utf-8")),)
+
+    def meter(self, call: Call, event_stream: bool) -> Meter:
+        return _StreamMeter(call) if event_stream else JsonMeter(_usage_of_document)
+
+    def refuse(self, refusal: RefusedCall) -> Response:
+        error = {
+            "type": _ERROR_TYPES.get(refusal.status, "api_error"),
+            "message": refusal.message,
+            **refusal_fields(refusal),
+        }
+        body = msgspec.json.encode({"type": "error", "error": error})
+        return Response(refusal.status, refusal_headers(refusal), body)
+
+    def model_list(self, names: tuple[str, ...]) -> bytes:
+        data = [
+            {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in names
+        ]
+        first, last = (names[0], names[-1]) if names else (None, None)
+        return msgspec.json.encode({"data": data, "has_more": False, "first_id": first, "last_id": last})
+
+
+# -- the request ----------------------------------------------------------------
+
+
+def _check_betas(request: Request) -> None:
+    for name, value in request.headers:
+        if name == b"anthropic-beta":
+            for beta in value.decode("latin-1").split(","):
+                if beta.strip().startswith(_UNPRICED_BETAS):
+                    raise not_bounded("anthropic-beta", f"{beta.strip()!r} has a price that the route does not state")
+
+
+def _check_content(content: Any, where: str) -> None:
+    if content is None or isinstance(content, str):
+        return
+    for index, block in enumerate(strict_json.object_list(content, where)):
+        kind = block.get("type")
+        known = _KNOWN_OF_BLOCK.get(kind) if isinstance(kind, str) else None
+        if known is None:
+            raise not_bounded(f"{where}[{index}].type", f"{kind!r} cannot be bounded in this version; send text")
+        strict_json.check_known(block, known, f"{where}[{index}].")
+        _check_cache_control(block, f"{where}[{index}].")
+        if kind == "tool_result":
+            _check_content(block.get("content"), f"{where}[{index}].content")
+
+
+def _check_cache_control(fields: Mapping[str, Any], where: str) -> None:
+    given = fields.get("cache_control")
+    if given is None:
+        return
+    control = strict_json.an_object(given, f"{where}cache_control")
+    if control.get("ttl", "5m") != "5m":
+        raise not_bounded(f"{where}cache_control.ttl", "only 5m has a price on the route")
+
+
+def _check_tools(fields: Mapping[str, Any]) -> int:
+    if fields.get("tools") is None:
+        return 0
+    tools = strict_json.object_list(fields["tools"], "tools")
+    for index, tool in enumerate(tools):
+        if tool.get("type", "custom") not in (None, "custom"):
+            raise not_bounded(
+                f"tools[{index}].type", f"{tool['type']!r} is the provider's own, and its cost is not bounded"
+            )
+        strict_json.check_known(tool, _KNOWN_OF_TOOL, f"tools[{index}].")
+        _check_cache_control(tool, f"tools[{index}].")
+    return len(tools)
+
+
+def _check_service(fields: Mapping[str, Any]) -> None:
+    tier = fields.get("service_tier")
+    if tier not in (None, "auto", "standard_only"):
+        raise not_bounded("service_tier", f"{tier!r} has a price of its own, which the route does not state")
+    given = fields.get("context_management")
+    if given is not None:
+        management = strict_json.an_object(given, "context_management")
+        strict_json.check_known(management, frozenset({"edits"}), "context_management.")
+        edits = strict_json.object_list(management.get("edits") or [], "context_management.edits")
+        for index, edit in enumerate(edits):
+            kind = edit.get("type")
+            if not isinstance(kind, str) or not kind.startswith("clear_"):
+                raise not_bounded(f"context_management.edits[{index}].type", f"{kind!r} may call the model again")
+
+
+def _thinking_floor(fields: Mapping[str, Any], asked: int) -> int:
+    """The fewest output tokens that leave the provider's rule for `budget_tokens` whole; 0 without such a rule."""
+    given = fields.get("thinking")
+    if given is None:
+        return 0
+    thinking = strict_json.an_object(given, "thinking")
+    if thinking.get("type") != "enabled":
+        return 0
+    budget = strict_json.positive_int(thinking, "budget_tokens")
+    if budget is None or budget < MIN_THINKING_TOKENS:
+        raise malformed(f"thinking.budget_tokens: write at least {MIN_THINKING_TOKENS}", "thinking.budget_tokens")
+    # A budget above max_tokens is for interleaved thinking only; then it spans several calls and stays as it is.
+    return 0 if budget >= asked else MIN_THINKING_TOKENS + 1
+
+
+# -- the answer -----------------------------------------------------------------
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class _Message(msgspec.Struct):
+    id: str = ""
+    model: str = ""
+    usage: _Usage | None = None
+
+
+class _Delta(msgspec.Struct):
+    stop_reason: str | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    index: int = 0
+    message: _Message | None = None
+    delta: _Delta | None = None
+    usage: _Usage | None = None
+
+
+_decode_event: Final = msgspec.json.Decoder(_Event).decode
+_decode_message: Final = msgspec.json.Decoder(_Message).decode
+
+
+def _merged(known: _Usage, newer: _Usage) -> _Usage:
+    """Field by field the newer number: the counts are cumulative."""
+    return _Usage(
+        *(
+            old if new is None else new
+            for old, new in (
+                (known.input_tokens, newer.input_tokens),
+                (known.cache_creation_input_tokens, newer.cache_creation_input_tokens),
+                (known.cache_read_input_tokens, newer.cache_read_input_tokens),
+                (known.output_tokens, newer.output_tokens),
+            )
+        )
+    )
+
+
+def _token_usage(usage: _Usage) -> TokenUsage | None:
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    counts = TokenUsage(
+        usage.input_tokens,
+        usage.cache_read_input_tokens or 0,
+        usage.cache_creation_input_tokens or 0,
+        usage.output_tokens,
+    )
+    return counts if min(counts.input, counts.cache_read, counts.cache_write, counts.output) >= 0 else None
+
+
+def _usage_of_document(document: bytes) -> TokenUsage | None:
+    try:
+        usage = _decode_message(document).usage
+    except msgspec.DecodeError:
+        return None
+    return _token_usage(usage) if usage is not None else None
+
+
+class _StreamMeter:
+    """Reads the events that carry counts or open and close blocks; all pass."""
+
+    def __init__(self, call: Call) -> None:
+        self._splitter = EventSplitter()
+        self._model = call.model
+        self._usage = _Usage()
+        self._begun = False
+        self._stopped = False
+        self._ended = False
+        self._open_block: int | None = None
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        return _token_usage(self._usage) if self._stopped else None
+
+    def feed(self, data: bytes) -> bytes:
+        whole = self._splitter.feed(data)
+        for one in whole:
+            self._read(one)
+        return b"".join(whole)
+
+    def end(self) -> bytes:
+        rest = self._splitter.rest()
+        if rest:
+            self._read(rest)
+        return rest
+
+    def cut(self) -> bytes:
+        if self._ended:
+            return b""
+        events: list[tuple[str, dict[str, Any]]] = []
+        if not self._begun:
+            message: dict[str, Any] = {
+                "id": "msg_cut",
+                "type": "message",
+                "role": "assistant",
+                "model": self._model,
+                "content": [],
+                "stop_reason": None,
+                "stop_sequence": None,
+                "usage": {"input_tokens": 0, "output_tokens": 0},
+            }
+            events.append(("message_start", {"message": message}))
+        if self._open_block is not None:
+            events.append(("content_block_stop", {"index": self._open_block}))
+        if not self._stopped:
+            delta = {"stop_reason": "max_tokens", "stop_sequence": None}
+            events.append(
+                ("message_delta", {"delta": delta, "usage": {"output_tokens": self._usage.output_tokens or 0}})
+            )
+        events.append(("message_stop", {}))
+        return b"".join(event(msgspec.json.encode({"type": name, **fields}), name) for name, fields in events)
+
+    def _read(self, whole: bytes) -> None:
+        if whole.startswith(b"event: content_block_delta"):  # by far the most, and they carry no counts
+            return
+        data = event_data(whole)
+        if not data:
+            return
+        try:
+            read = _decode_event(data)
+        except msgspec.DecodeError:
+            return  # a count that cannot be read leaves the usage unknown, and the hold is charged
+        match read.type:
+            case "message_start" if read.message is not None:
+                self._begun = True
+                if read.message.usage is not None:
+                    self._usage = _merged(self._usage, read.message.usage)
+            case "content_block_start":
+                self._open_block = read.index
+            case "content_block_stop":
+                self._open_block = None
+            case "message_delta":
+                if read.usage is not None:
+                    self._usage = _merged(self._usage, read.usage)
+                if read.delta is not None and read.delta.stop_reason is not None:
+                    # The counts of a message that has no `message_delta` usage are those of its start: not final.
+                    self._stopped = read.usage is not None
+            case "message_stop":
+                self._ended = True
+            case _:
+                pass

@@ -1,0 +1,174 @@
+"""What a wire format offers: read a call, rewrite it within its bounds, meter the answer, refuse, cut.
+
+Nothing here does I/O or knows a clock. A new format is one module that offers `WireFormat`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from ambit.api.model_route import Provider
+from ambit.gateway.server.http import Headers, Request, Response
+from ambit.telemetry.reasons import Refusal
+
+SMALLEST_USEFUL_OUTPUT_TOKENS: Final = 1024
+"""A clamp never goes below this, or below what was asked for if that is less: a row of tiny answers helps nobody."""
+TOKENS_PER_MESSAGE: Final = 16
+"""What a chat template puts around a message, or a tool, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """What a provider says that a call used; the four never overlap."""
+
+    input: int
+    """Input tokens neither read from nor written to the provider's cache."""
+    cache_read: int
+    cache_write: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        """What counts against a limit of tokens: all input, cached too, and output."""
+        return self.input + self.cache_read + self.cache_write + self.output
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A model call as its client wrote it, judged and ready to be rewritten."""
+
+    model: str
+    """The client's name for the model."""
+    stream: bool
+    prompt_tokens_bound: int
+    """No byte-level tokenizer makes more of the prompt, the server's own template aside."""
+    choices: int
+    """How many answers are asked for; each costs its own output."""
+    asked_output_tokens: int | None
+    """For each choice; None where the client leaves it open."""
+    floor_output_tokens: int
+    """Below this the provider's own rules are broken (0 where there is none)."""
+    wants_usage: bool
+    """Whether the client itself asked for usage in the stream."""
+    fields: Mapping[str, Any]
+    """The body, decoded; what is forwarded is made from this, so that what was judged is what is sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundDetails:
+    """Which bound stands in the way, and by how much; amounts in the API's units."""
+
+    bound: str
+    """Resource and window: `usd per Day`."""
+    account: str
+    limit: str
+    spent: str
+    requested: str
+    resets_at: str | None
+    """RFC 3339; None for a bound that never resets."""
+
+
+@dataclass(eq=False)
+class RefusedCall(Exception):
+    """A call that is not served, before it is given a provider's shape."""
+
+    status: int
+    reason: Refusal
+    message: str
+    retry_after_s: int | None = None
+    """Set where trying again makes sense; None: final, and clients are told not to."""
+    field: str | None = None
+    """The field of the request that is to blame."""
+    details: BoundDetails | None = None
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Meter(Protocol):
+    """Follows one answer: counts, and passes its bytes on."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes the next bytes of the answer; returns what is to be passed on now."""
+        ...
+
+    def end(self) -> bytes:
+        """The answer has ended; returns what was still kept back."""
+        ...
+
+    def cut(self) -> bytes:
+        """The terminal events that end the stream here, in the provider's own words for `length`.
+
+        What `feed` kept back is dropped: the client has whole events only.
+        """
+        ...
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        """What the call used in all; None as long as the provider has not said so for good."""
+        ...
+
+
+class WireFormat(Protocol):
+    """One provider's wire format."""
+
+    provider: Provider
+    prefix: str
+    """Where the format begins among the gateway's paths: `/openai`."""
+    call_path: str
+    """The provider's own path of a call: `/v1/chat/completions`."""
+    models_path: str
+
+    def parse(self, request: Request) -> Call:
+        """Raises RefusedCall for what is malformed, ambiguous, or cannot be bounded."""
+        ...
+
+    def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
+        """The body to send: the backend's model, `output_tokens` for each choice, usage asked for."""
+        ...
+
+    def target(self, request: Request) -> str:
+        """The path and query at the provider."""
+        ...
+
+    def credential(self, key: str) -> Headers:
+        """How the provider takes its key."""
+        ...
+
+    def meter(self, call: Call, event_stream: bool) -> Meter:
+        """A meter for an answer: a stream of events, or one JSON document."""
+        ...
+
+    def refuse(self, refusal: RefusedCall) -> Response:
+        """The refusal as the provider's SDKs expect an error."""
+        ...
+
+    def model_list(self, names: tuple[str, ...]) -> bytes:
+        """The answer to a listing of models."""
+        ...
+
+
+def refusal_headers(refusal: RefusedCall) -> Headers:
+    """The headers of every refusal, whatever its shape."""
+    headers: Headers = (
+        (b"content-type", b"application/json"),
+        (b"x-ambit-reason", refusal.reason.value.encode("ascii")),
+    )
+    if refusal.retry_after_s is None:
+        return (*headers, (b"x-should-retry", b"false"))
+    return (*headers, (b"retry-after", b"%d" % refusal.retry_after_s))
+
+
+def refusal_fields(refusal: RefusedCall) -> dict[str, str | None]:
+    """What every refusal says in its body, beside the provider's own fields."""
+    details = refusal.details
+    return {
+        "reason": refusal.reason.value,
+        "bound": details.bound if details else None,
+        "account": details.account if details else None,
+        "limit": details.limit if details else None,
+        "spent": details.spent if details else None,
+        "requested": details.requested if details else None,
+        "resetsAt": details.resets_at if details else None,
+        "docs": f"docs/errors.md#{refusal.reason.value.lower()}",
+    }

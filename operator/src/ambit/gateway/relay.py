@@ -1,0 +1,205 @@
+"""Carries one answer from the provider to the client: metered, held back by the slower side, and cut when told so."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from ambit.gateway.models.wire_format import Meter, TokenUsage
+from ambit.gateway.server.connection import Exchange
+from ambit.gateway.server.http import HOP_BY_HOP, Headers, named_in_connection
+from ambit.gateway.server.parser import body_length
+from ambit.gateway.server.upstream import BrokenOff, UpstreamConnection
+
+DRAIN_S: Final = 10.0
+"""How long a call goes on after its client has gone, to learn what it used."""
+NOT_PASSED_ON: Final = HOP_BY_HOP | {
+    b"content-length",
+    b"set-cookie",  # the provider's session with the gateway, which agents would share
+    b"alt-svc",  # another way to the provider, which agents do not have
+}
+PROVIDER_REFUSED_KEY: Final = 401
+
+
+class Ending(StrEnum):
+    """How a relayed call ended."""
+
+    COMPLETED = "Completed"
+    BROKEN_OFF = "BrokenOff"
+    """The provider broke off."""
+    SILENT = "Silent"
+    """The provider said nothing for too long."""
+    CLIENT_GONE = "ClientGone"
+    CUT = "Cut"
+
+
+class CutCause(StrEnum):
+    """Who said stop."""
+
+    SESSION_ENDED = "SessionEnded"
+    HOLD_LOST = "HoldLost"
+    STOPPING = "Stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """What became of a call once it was sent."""
+
+    ending: Ending
+    status: int | None
+    """The provider's status; None: it had not answered."""
+    usage: TokenUsage | None
+    answered: bool
+    """Whether the client has been given a head; if not, it is still to be answered."""
+    message: str = ""
+
+
+class Relay:
+    """The sink of one upstream answer. `done` is resolved once, with what became of it."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        meter: Callable[[bool], Meter],
+        opaque_meter: Callable[[], Meter],
+        *,
+        silence_s: float,
+        drain_s: float = DRAIN_S,
+    ) -> None:
+        self._exchange = exchange
+        self._meter_of = meter
+        self._opaque_meter = opaque_meter
+        self._silence_s = silence_s
+        self._drain_s = drain_s
+        self._loop = asyncio.get_running_loop()
+        self._meter: Meter | None = None
+        self._connection: UpstreamConnection | None = None
+        self._status: int | None = None
+        self._event_stream = False
+        self._withheld = False
+        self._client_gone = False
+        self._heard_at = self._loop.time()
+        self._timer = self._loop.call_later(silence_s, self._check_silence)
+        self.cut_cause: CutCause | None = None
+        self.done: asyncio.Future[Relayed] = self._loop.create_future()
+
+    def attach(self, connection: UpstreamConnection) -> None:
+        """The request was sent on this connection; its answer may be complete already."""
+        self._connection = connection
+        if self.done.done():
+            return
+        self._exchange.on_flow(self._flow)
+        self._exchange.gone.add_done_callback(self._on_client_gone)
+
+    # -- the provider ----------------------------------------------------
+    def on_head(self, status: int, headers: Headers) -> None:
+        self._heard_at = self._loop.time()
+        self._status = status
+        self._withheld = status == PROVIDER_REFUSED_KEY
+        self._event_stream = _media_type(headers) == b"text/event-stream" and _is_plain(headers)
+        self._meter = self._meter_of(self._event_stream) if _is_plain(headers) else self._opaque_meter()
+        if self._withheld or self._client_gone:
+            return
+        drop = NOT_PASSED_ON | named_in_connection(headers)
+        passed = tuple(
+            (name, value) for name, value in headers if name not in drop and not name.startswith(b"x-ambit-")
+        )
+        self._exchange.start(status, passed, None if self._event_stream else body_length(headers))
+
+    def on_body(self, data: bytes) -> None:
+        self._heard_at = self._loop.time()
+        if self._meter is not None:
+            self._pass_on(self._meter.feed(data))
+
+    def on_end(self) -> None:
+        if self._meter is not None:
+            self._pass_on(self._meter.end())
+        if not self._withheld and not self._client_gone:
+            self._exchange.finish()
+        self._resolve(Ending.CLIENT_GONE if self._client_gone else Ending.COMPLETED)
+
+    def on_broken(self, error: BrokenOff) -> None:
+        if self._exchange.started and not self._client_gone:
+            self._exchange.abort()
+        self._resolve(Ending.CLIENT_GONE if self._client_gone else Ending.BROKEN_OFF, str(error))
+
+    # -- from outside ----------------------------------------------------
+    def cut(self, cause: CutCause) -> None:
+        """Stops the call now: the provider is disconnected, and the client's stream ends in its format's own words."""
+        if self.done.done():
+            return
+        self.cut_cause = cause
+        self._disconnect()
+        if self._exchange.started and not self._client_gone:
+            if self._event_stream and self._meter is not None:
+                self._exchange.write(self._meter.cut())
+                self._exchange.finish()
+            else:
+                self._exchange.abort()
+        self._resolve(Ending.CUT)
+
+    # -- the client ------------------------------------------------------
+    def _flow(self, writable: bool) -> None:
+        if self._connection is None:
+            return
+        if writable or self._client_gone:
+            self._heard_at = self._loop.time()  # it was we who did not listen
+            self._connection.resume()
+        else:
+            self._connection.pause()
+
+    def _on_client_gone(self, _: object) -> None:
+        if self.done.done():
+            return
+        self._client_gone = True
+        self._flow(True)
+        self._timer.cancel()
+        self._timer = self._loop.call_later(self._drain_s, self._drained)
+
+    def _drained(self) -> None:
+        if not self.done.done():
+            self._disconnect()
+            self._resolve(Ending.CLIENT_GONE)
+
+    # -- ends ------------------------------------------------------------
+    def _pass_on(self, data: bytes) -> None:
+        if data and not self._withheld and not self._client_gone:
+            self._exchange.write(data)
+
+    def _check_silence(self) -> None:
+        if self.done.done() or self._client_gone:
+            return
+        left_s = self._heard_at + self._silence_s - self._loop.time()
+        if left_s > 0 or (self._connection is not None and self._connection.paused):
+            self._timer = self._loop.call_later(max(left_s, 1.0), self._check_silence)
+            return
+        self._disconnect()
+        if self._exchange.started:
+            self._exchange.abort()
+        self._resolve(Ending.SILENT, f"the model's server said nothing for {self._silence_s:g} s")
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+
+    def _resolve(self, ending: Ending, message: str = "") -> None:
+        if self.done.done():
+            return
+        self._timer.cancel()
+        self._exchange.on_flow(None)
+        usage = self._meter.usage if self._meter is not None else None
+        answered = self._exchange.started or self._client_gone
+        self.done.set_result(Relayed(ending, self._status, usage, answered, message))
+
+
+def _media_type(headers: Headers) -> bytes:
+    for name, value in headers:
+        if name == b"content-type":
+            return value.partition(b";")[0].strip().lower()
+    return b""
+
+
+def _is_plain(headers: Headers) -> bool:
+    """Whether the body can be read as it is; `identity` was asked for, but a server may do otherwise."""
+    return all(value.lower() == b"identity" for name, value in headers if name == b"content-encoding")

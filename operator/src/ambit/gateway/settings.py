@@ -1,0 +1,85 @@
+"""The gateway's settings, from `AMBIT_*` environment variables; each is read here and nowhere else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the gateway process is told."""
+
+    namespace: str
+    """`AMBIT_NAMESPACE`: where the control plane lives."""
+    service_account: str
+    """`AMBIT_SERVICE_ACCOUNT`: the gateway's own, named in the command that grants it a namespace's Secrets."""
+    ledger_url: str
+    """`AMBIT_LEDGER_URL`."""
+    ledger_token_file: Path
+    """`AMBIT_LEDGER_TOKEN_FILE`: a projected token with audience `ambit-ledger`."""
+    trust_dir: Path
+    """`AMBIT_TRUST`: the folder with `session-signer.pem`, `gateway-signer.pem`, `gateway-ca.pem`."""
+    signer_dir: Path
+    """`AMBIT_GATEWAY_SIGNER`: the folder with `private.pem`, for tokens to isolate hosts."""
+    tls_dir: Path
+    """`AMBIT_GATEWAY_TLS`: the folder with `tls.crt` and `tls.key`, for people."""
+    pod_name: str
+    """`AMBIT_POD_NAME`, else `HOSTNAME` (a pod's name): by it this replica knows the sessions that it opened."""
+    sandbox_listen: str = "0.0.0.0:8080"
+    """`AMBIT_SANDBOX_LISTEN`."""
+    isolate_listen: str = "0.0.0.0:8081"
+    """`AMBIT_ISOLATE_LISTEN`."""
+    people_listen: str = "0.0.0.0:8443"
+    """`AMBIT_PEOPLE_LISTEN`."""
+    health_listen: str = "0.0.0.0:9090"
+    """`AMBIT_HEALTH_LISTEN`."""
+    log_level: str = "INFO"
+    """`AMBIT_LOG_LEVEL`."""
+    hold_expires_in_ms: int = 120_000
+    """`AMBIT_CALL_HOLD_MS`: how long a call's hold outlives its gateway at most; it is moved while the call goes on."""
+    silence_ms: int = 600_000
+    """`AMBIT_UPSTREAM_SILENCE_MS`: how long a model's server may say nothing."""
+    drain_ms: int = 30_000
+    """`AMBIT_DRAIN_MS`: how long calls go on after SIGTERM before they are cut."""
+
+    @staticmethod
+    def from_env(environ: Mapping[str, str]) -> "Settings":
+        """Raises SettingsError, naming the variable and what to write."""
+        return Settings(
+            namespace=_required(environ, "AMBIT_NAMESPACE", "ambit-system"),
+            service_account=environ.get("AMBIT_SERVICE_ACCOUNT", "ambit-gateway"),
+            ledger_url=_required(environ, "AMBIT_LEDGER_URL", "http://ambit-ledger.ambit-system:8090"),
+            ledger_token_file=Path(_required(environ, "AMBIT_LEDGER_TOKEN_FILE", "/var/run/ambit/ledger/token")),
+            trust_dir=Path(_required(environ, "AMBIT_TRUST", "/etc/ambit/trust")),
+            signer_dir=Path(_required(environ, "AMBIT_GATEWAY_SIGNER", "/etc/ambit/signer")),
+            tls_dir=Path(_required(environ, "AMBIT_GATEWAY_TLS", "/etc/ambit/tls")),
+            pod_name=environ.get("AMBIT_POD_NAME") or _required(environ, "HOSTNAME", "ambit-gateway-0"),
+            sandbox_listen=environ.get("AMBIT_SANDBOX_LISTEN", "0.0.0.0:8080"),
+            isolate_listen=environ.get("AMBIT_ISOLATE_LISTEN", "0.0.0.0:8081"),
+            people_listen=environ.get("AMBIT_PEOPLE_LISTEN", "0.0.0.0:8443"),
+            health_listen=environ.get("AMBIT_HEALTH_LISTEN", "0.0.0.0:9090"),
+            log_level=environ.get("AMBIT_LOG_LEVEL", "INFO"),
+            hold_expires_in_ms=_milliseconds(environ, "AMBIT_CALL_HOLD_MS", 120_000),
+            silence_ms=_milliseconds(environ, "AMBIT_UPSTREAM_SILENCE_MS", 600_000),
+            drain_ms=_milliseconds(environ, "AMBIT_DRAIN_MS", 30_000),
+        )
+
+
+class SettingsError(Exception):
+    """A variable is missing or makes no sense."""
+
+
+def _required(environ: Mapping[str, str], name: str, example: str) -> str:
+    value = environ.get(name)
+    if not value:
+        raise SettingsError(f"{name} is not set; write for example {name}={example}")
+    return value
+
+
+def _milliseconds(environ: Mapping[str, str], name: str, default: int) -> int:
+    written = environ.get(name)
+    if written is None:
+        return default
+    if not written.isdecimal() or int(written) == 0:
+        raise SettingsError(f"{name}={written!r} is not a number of milliseconds; write for example {name}={default}")
+    return int(written)

@@ -1,0 +1,175 @@
+"""Serves the scripted model server on aiohttp, and remembers what it received."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from tests.model_server.formats import Anthropic, Format, OpenAI, Plan, plan
+from tests.model_server.script import Script, script_of
+
+
+@dataclass(eq=False)
+class Received:
+    """One request as it came in."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    frames_sent: int = 0
+    answered: bool = False
+    """Whether the whole answer was written."""
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the caller disconnected before the answer was complete."""
+
+    def header(self, name: str) -> str | None:
+        """The value of a header; None if it is missing. Raises ValueError if it came twice."""
+        values = [value for key, value in self.headers if key.lower() == name.lower()]
+        if len(values) > 1:
+            raise ValueError(f"{name} came {len(values)} times")
+        return values[0] if values else None
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The body, decoded."""
+        return msgspec.json.decode(self.body, type=dict[str, Any])
+
+
+class ModelServer:
+    """The server's state: what came in."""
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self._arrival = asyncio.Condition()
+        self.url = ""
+
+    async def arrived(self, count: int) -> list[Received]:
+        """Waits until so many requests have come in."""
+        async with self._arrival:
+            await self._arrival.wait_for(lambda: len(self.received) >= count)
+        return self.received
+
+    def app(self) -> web.Application:
+        """The application; every path that is not a format's answers 404."""
+        app = web.Application(client_max_size=64 * 2**20)
+        app.add_routes(
+            [
+                web.post("/{base:.*}v1/chat/completions", self._openai),
+                web.post("/{base:.*}v1/messages", self._anthropic),
+                web.get("/received", self._list_received),
+                web.delete("/received", self._forget_received),
+                web.get("/healthz", _healthz),
+            ]
+        )
+        return app
+
+    async def _openai(self, request: web.Request) -> web.StreamResponse:
+        return await self._call(request, OpenAI)
+
+    async def _anthropic(self, request: web.Request) -> web.StreamResponse:
+        return await self._call(request, Anthropic)
+
+    async def _call(self, request: web.Request, form: Format) -> web.StreamResponse:
+        body = await request.read()
+        received = Received(request.method, request.path_qs, list(request.headers.items()), body)
+        async with self._arrival:
+            self.received.append(received)
+            self._arrival.notify_all()
+        try:
+            answer = await self._answer(request, form, received)
+        except (asyncio.CancelledError, ConnectionError):
+            received.gone.set()
+            raise
+        received.answered = True
+        return answer
+
+    async def _answer(self, request: web.Request, form: Format, received: Received) -> web.StreamResponse:
+        fields = received.json
+        script = script_of(str(fields["model"]))
+        await asyncio.sleep(script.first_ms / 1000)
+        if script.status != 200:
+            headers = {} if script.retry_after is None else {"Retry-After": str(script.retry_after)}
+            return web.json_response(form.error(script.status), status=script.status, headers=headers)
+        planned = plan(fields, script)
+        if script.hang_after == 0:
+            await asyncio.Event().wait()
+        if fields.get("stream"):
+            return await _stream(request, form, planned, received)
+        return await _document(request, form, planned)
+
+    async def _list_received(self, _: web.Request) -> web.Response:
+        return web.json_response(
+            [
+                {"method": one.method, "target": one.target, "headers": one.headers, "body": one.body.decode("utf-8")}
+                for one in self.received
+            ]
+        )
+
+    async def _forget_received(self, _: web.Request) -> web.Response:
+        self.received.clear()
+        return web.Response(status=204)
+
+
+async def _healthz(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+async def _document(request: web.Request, form: Format, planned: Plan) -> web.StreamResponse:
+    await asyncio.sleep(planned.script.frame_ms * planned.output_tokens / 1000)
+    body = msgspec.json.encode(form.document(planned))
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "X-Request-Id": "scripted"})
+    response.content_length = len(body)
+    await response.prepare(request)
+    if planned.script.cut_after is not None:
+        await response.write(body[: len(body) // 2])
+        _break_off(request)
+    await response.write(body)
+    await response.write_eof()
+    return response
+
+
+async def _stream(request: web.Request, form: Format, planned: Plan, received: Received) -> web.StreamResponse:
+    script = planned.script
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Request-Id": "scripted"})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    for event in form.events(planned):
+        await _before_frame(request, script, received.frames_sent)
+        await response.write(event)
+        received.frames_sent += 1
+    await response.write_eof()
+    return response
+
+
+async def _before_frame(request: web.Request, script: Script, sent: int) -> None:
+    if script.cut_after is not None and sent >= script.cut_after:
+        _break_off(request)
+    if script.hang_after is not None and sent >= script.hang_after:
+        await asyncio.Event().wait()
+    await asyncio.sleep(script.frame_ms / 1000)
+
+
+def _break_off(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionResetError("broken off, as scripted")
+
+
+@asynccontextmanager
+async def running(listen_host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[ModelServer]:
+    """Serves while the block runs; port 0: any free one."""
+    server = ModelServer()
+    runner = web.AppRunner(server.app(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, listen_host, port).start()
+        host, bound = runner.addresses[0][:2]
+        server.url = f"http://{host}:{bound}"
+        yield server
+    finally:
+        await runner.cleanup()
