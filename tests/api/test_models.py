@@ -40,7 +40,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
         },
     },
 }
-THOROUGHLY = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+THOROUGHLY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MANIFESTS = {**{f"minimal-{name}": manifest for name, manifest in MINIMAL.items()}, **full_manifests()}
 
 
