@@ -3,12 +3,13 @@ isolate host with workerd, TLS, RBAC. An isolate host's Pod is an object without
 """
 
 import asyncio
+import itertools
 import json
 import os
 import ssl
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ from ambit.gateway.sessions.listener import PeopleListener, PeopleSettings, serv
 from ambit.kube import AlreadyExists, KubeClient, KubeConfig
 from ambit.kube.resources import (
     AGENTS,
+    AMBIT_GROUP,
     BUDGETS,
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
@@ -46,12 +48,11 @@ from ambit.ledger import wire
 from ambit.ledger.amounts import Limit, Resource, Window
 from ambit.ledger.client import LedgerClient
 from ambit.policy import GatewayAccount
-from tests.isolates.host import Host, a_host
+from tests.isolates.host import Host, a_host, until
 from tests.ledger.server import running as running_ledger
 
 CRDS = Path(__file__).parents[2] / "crds"
-HOST_ADDRESS = "127.18.0.1"
-"""All of 127/8 is ours: the host listens on its well-known port without being in anybody's way."""
+_hosts = itertools.count(1)
 
 
 @dataclass
@@ -131,19 +132,18 @@ class Rig:
 
     async def ended(self, session: str) -> wire.Usage:
         """Waits until the ledger has ended the session and holds nothing for it."""
-        async with asyncio.timeout(20):
-            while True:
-                usage = await self.usage(session)
-                if usage.state is wire.State.ENDED and not usage.holds:
-                    return usage
-                await asyncio.sleep(0.02)
+
+        async def over() -> bool:
+            usage = await self.usage(session)
+            return usage.state is wire.State.ENDED and not usage.holds
+
+        await until(over)
+        return await self.usage(session)
 
     async def token(self, account: str) -> str:
         """Of a service account, as `kubectl create token` makes it."""
-        try:
+        with suppress(AlreadyExists):
             await self.kube.create(SERVICE_ACCOUNTS, {"metadata": {"name": account}}, self.namespace)
-        except AlreadyExists:
-            pass
         made = await self.kube.create(SERVICE_ACCOUNTS, {}, self.namespace, name=account, subresource="token")
         return made["status"]["token"]
 
@@ -235,6 +235,8 @@ async def a_rig_with_host(
 @asynccontextmanager
 async def a_host_of(rig: Rig, folder: Path, **environment: str) -> AsyncGenerator[Host]:
     """A host of the pool `default`, and its Pod."""
+    # All of 127/8 is the loopback's: each host listens on its well-known port without being in another's way.
+    address = f"127.18.{os.getpid() % 250}.{next(_hosts)}"
     labels = {"ambit.dev/component": "isolate-host", "ambit.dev/pool": "default"}
     pod = await rig.kube.create(
         PODS,
@@ -249,15 +251,15 @@ async def a_host_of(rig: Rig, folder: Path, **environment: str) -> AsyncGenerato
     rig.host_uid = pod["metadata"]["uid"]
     async with a_host(
         AMBIT_POD_UID=rig.host_uid,
-        AMBIT_HOST_LISTEN=f"{HOST_ADDRESS}:8082",
+        AMBIT_HOST_LISTEN=f"{address}:8082",
         AMBIT_GATEWAY_PUBLIC_KEY=public_key,
         **environment,
     ) as host:
         host.signer = signer
         status = {
             "phase": "Running",
-            "podIP": HOST_ADDRESS,
-            "podIPs": [{"ip": HOST_ADDRESS}],
+            "podIP": address,
+            "podIPs": [{"ip": address}],
             "conditions": [{"type": "Ready", "status": "True"}],
         }
         await rig.kube.patch_status(PODS, "default-isolate-host-0", status, rig.namespace)
@@ -279,19 +281,21 @@ def _write_keys(folder: Path) -> str:
 
 
 async def _ready(listener: PeopleListener, world: WatchedWorld) -> None:
-    async with asyncio.timeout(20):
-        while listener.not_ready() is not None or world.missing is not None:
-            await asyncio.sleep(0.02)
+    async def ready() -> bool:
+        return listener.not_ready() is None and world.missing is None
+
+    await until(ready)
 
 
 async def _install_crds(kube: KubeClient) -> None:
     for path in sorted(CRDS.glob("*.yaml")):
         await kube.apply(CUSTOM_RESOURCE_DEFINITIONS, yaml.safe_load(path.read_text()), field_manager="ambit-tests")
-    async with asyncio.timeout(20):
-        for path in sorted(CRDS.glob("*.yaml")):
-            name = yaml.safe_load(path.read_text())["metadata"]["name"]
-            while not _established(await kube.get(CUSTOM_RESOURCE_DEFINITIONS, name)):
-                await asyncio.sleep(0.05)
+
+    async def established() -> bool:
+        found = [crd for crd in await kube.list(CUSTOM_RESOURCE_DEFINITIONS) if crd["spec"]["group"] == AMBIT_GROUP]
+        return all(_established(crd) for crd in found)
+
+    await until(established)
 
 
 def _established(crd: dict[str, Any]) -> bool:

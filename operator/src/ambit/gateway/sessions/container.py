@@ -156,11 +156,13 @@ class ContainerConductor:
             _log.warning("Sandbox %s/%s could not be deleted: %s", self._run.namespace, self._run.id, error.message)
 
     async def _ending(self, view: SandboxView | None, stopping: "asyncio.Task[Stop]") -> Ending:
-        usage = await final_usage(self._ledger, self._run.path)
         if view is None or view.status.reason is None:
             stopped = stopping.done() and not stopping.cancelled()
-            message = stopping.result().message if stopped else "its Sandbox was deleted"
-            return Ending(SessionEnd.KILLED, message, self._start_ms, usage=usage)
+            stop = stopping.result() if stopped else Stop(SessionEnd.KILLED, "its Sandbox was deleted")
+            await self._kill(stop)  # the operator does so before it lets the Sandbox go; should it not, we have
+            usage = await final_usage(self._ledger, self._run.path)
+            return Ending(SessionEnd.KILLED, stop.message, self._start_ms, usage=usage)
+        usage = await final_usage(self._ledger, self._run.path)
         return Ending(
             reason=_session_end(view.status.reason),
             message=view.status.message or "",

@@ -5,7 +5,7 @@ import codecs
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -34,7 +34,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 class _Opening(msgspec.Struct, forbid_unknown_fields=True):
     input: str = ""
-    bounds: msgspec.Raw | None = None
+    bounds: dict[str, Any] | None = None
 
 
 class Endpoints:
@@ -155,7 +155,7 @@ def _opening(agent: ObjectKey, body: bytes) -> Request:
     """What is asked for. Raises RefusedCall."""
     try:
         opening = msgspec.json.decode(body, type=_Opening) if body.strip() else _Opening()
-        bounds = None if opening.bounds is None else BoundsOverride.model_validate_json(bytes(opening.bounds))
+        bounds = None if opening.bounds is None else BoundsOverride.model_validate(opening.bounds)
     except msgspec.DecodeError as error:
         raise refusals.refused(
             Refusal.MALFORMED, f'the body has to be JSON such as {{"input": "…"}}: {error}'
