@@ -5,7 +5,7 @@ import urllib.request
 from pathlib import Path
 
 from e2e.cluster import images
-from e2e.cluster.commands import run, succeeds
+from e2e.cluster.commands import succeeds
 from e2e.cluster.embedded import machine, node_config
 from e2e.cluster.embedded.containerd import Containerd
 from e2e.cluster.embedded.control_plane import kubectl
@@ -61,8 +61,6 @@ def kubelet_process(node: Node) -> str:
 def wait_ready(layout: Layout, session: Session, node: Node) -> None:
     ready = (*kubectl(layout), "wait", f"node/{node.name}", "--for=condition=Ready", "--timeout=1s")
     session.wait([kubelet_process(node)], lambda: succeeds(ready))
-    ranges = f'{{"spec":{{"podCIDR":"{node.pods}","podCIDRs":["{node.pods}"]}}}}'
-    run([*kubectl(layout), "patch", f"node/{node.name}", "--type=merge", "--patch", ranges])
 
 
 def connect(layout: Layout, session: Session, nodes: list[Node]) -> None:

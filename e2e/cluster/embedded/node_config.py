@@ -149,7 +149,8 @@ def felix_environment(layout: Layout, node: Node) -> Mapping[str, str]:
     return {
         "KUBECONFIG": str(pki.kubeconfig(layout, pki.CALICO)),
         "DATASTORE_TYPE": "kubernetes",
-        "USE_POD_CIDR": "true",
+        # Not USE_POD_CIDR: it makes a tunnel address of the node's range, and Felix restarts when that appears.
+        "USE_POD_CIDR": "false",
         "FELIX_DATASTORETYPE": "kubernetes",
         "FELIX_FELIXHOSTNAME": node.name,
         "FELIX_IPTABLESBACKEND": "NFT",
