@@ -11,10 +11,14 @@ import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from e2e.images import base
 from e2e.images.inputs import Inputs
 from e2e.images.layout import Layouts
+
+_NO_MOUNT_LEFT: Final = "overlay.skip_mount_home=true"
+"""Else the storage's folder stays bind-mounted on itself after the last command."""
 
 
 class Builder(ABC):
@@ -72,8 +76,14 @@ class Buildah(Builder):
         reproducible = ["--timestamp", "0", "--layers"]
         alone = ["--isolation", "chroot", "--pull-never", "--signature-policy", str(self._policy), "--quiet"]
         self._run("build", *reproducible, *alone, *build_arguments(inputs, context, secrets), str(context))
-        unasked = ["--quiet", "--signature-policy", str(self._policy)]
-        self._run("push", *unasked, inputs.reference, f"oci:{self._layouts.shared}:{inputs.reference}")
+        # Layers stay as they are, uncompressed: so those that are there already are neither read nor written again.
+        storage = f"[overlay@{self._root}/storage+{self._root}/run:{_NO_MOUNT_LEFT}]"
+        source, target = (
+            f"containers-storage:{storage}{inputs.reference}",
+            f"oci:{self._layouts.shared}:{inputs.reference}",
+        )
+        copy = ["copy", "--quiet", "--dest-oci-accept-uncompressed-layers", source, target]
+        subprocess.run(["skopeo", "--policy", str(self._policy), *copy], check=True)
         return self._layouts.add(inputs.reference)
 
     def size_bytes(self, reference: str) -> int:
@@ -113,8 +123,7 @@ class Buildah(Builder):
 
     def _command(self, arguments: tuple[str, ...]) -> list[str]:
         storage = ["--root", str(self._root / "storage"), "--runroot", str(self._root / "run")]
-        # Else the storage's folder stays bind-mounted on itself after the last command.
-        driver = ["--storage-driver", "overlay", "--storage-opt", "overlay.skip_mount_home=true"]
+        driver = ["--storage-driver", "overlay", "--storage-opt", _NO_MOUNT_LEFT]
         return ["buildah", *storage, *driver, *arguments]
 
     def _run(self, *arguments: str) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from e2e.images.catalogue import REGISTRY, Image
 from e2e.images.dockerfile import copied_sources
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 """Raised when the way of building changes so that equal inputs give another image."""
 
 _NEVER: Final = ("__pycache__", "node_modules", ".git", ".venv")

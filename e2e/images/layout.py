@@ -59,7 +59,7 @@ class Layouts:
         return folder
 
     def size_bytes(self, reference: str) -> int:
-        """What the image's layers take, as they lie here (compressed)."""
+        """What the image's layers take, as they lie here."""
         return sum(layer["size"] for layer in self._manifest(self.of(reference))["layers"])
 
     def prune(self, used: Iterable[str]) -> None:

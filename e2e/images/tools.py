@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from typing import Final
 
-_PACKAGES: Final = ("buildah", "mmdebstrap")
+_PACKAGES: Final = ("buildah", "mmdebstrap", "skopeo")
 """Each a Debian package and the program in it."""
 
 
@@ -16,7 +16,7 @@ class MissingToolsError(Exception):
 
 
 def ensure_tools() -> None:
-    """Install buildah and mmdebstrap with apt where they are missing.
+    """Install buildah, mmdebstrap and skopeo with apt where they are missing.
 
     Raises MissingToolsError where that cannot be done.
     """
@@ -26,11 +26,11 @@ def ensure_tools() -> None:
     command = f"apt-get install --no-install-recommends {' '.join(missing)}"
     if shutil.which("apt-get") is None:
         raise MissingToolsError(
-            f"building images needs {' and '.join(missing)}, or a running docker engine: install one of them"
+            f"building images needs {', '.join(missing)}, or a running docker engine: install one of them"
         )
     if os.geteuid() != 0:
         raise MissingToolsError(
-            f"building images needs {' and '.join(missing)}: run `sudo {command}`, or start a docker engine"
+            f"building images needs {', '.join(missing)}: run `sudo {command}`, or start a docker engine"
         )
     environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for step in (["update", "-qq"], ["install", "-qq", "--no-install-recommends", *missing]):
