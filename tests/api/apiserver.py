@@ -96,5 +96,5 @@ def _wait_until_served(http: httpx.Client, path: str, crd: dict[str, Any]) -> No
 
 
 def _established(crd: dict[str, Any]) -> bool:
-    conditions = crd.get("status", {}).get("conditions") or []
-    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions)
+    conditions: list[dict[str, Any]] | None = crd.get("status", {}).get("conditions")  # null while it is new
+    return any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions or ())
