@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ambit.ledger.client import LedgerClient
 
@@ -40,15 +41,26 @@ class Server:
         return await self.process.wait()
 
 
-async def start(folder: Path, environ: Mapping[str, str] | None = None) -> Server:
-    """Starts a ledger over `folder`, and waits until it serves or has ended."""
+def log_of(folder: Path) -> str:
+    """What the ledgers over `folder` have logged."""
+    return folder.with_suffix(".log").read_text()
+
+
+def _log(folder: Path) -> IO[bytes]:
+    folder.mkdir(exist_ok=True)
+    return folder.with_suffix(".log").open("ab")
+
+
+async def start(folder: Path, environ: Mapping[str, str] | None = None, *, again: Server | None = None) -> Server:
+    """Starts a ledger over `folder`, and waits until it serves or has ended; where `again` was, if that is given."""
+    listen = "127.0.0.1:0" if again is None else again.url.removeprefix("http://")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(PROGRAM),
         str(folder),
-        env={**os.environ, **(environ or {})},
+        env={**os.environ, "LISTEN": listen, **(environ or {})},
         stdout=asyncio.subprocess.PIPE,
-        stderr=(folder / "stderr.log").open("ab"),
+        stderr=_log(folder),
     )
     assert process.stdout is not None
     line = await process.stdout.readline()
@@ -63,7 +75,7 @@ async def start(folder: Path, environ: Mapping[str, str] | None = None) -> Serve
 async def running(folder: Path, environ: Mapping[str, str] | None = None) -> AsyncGenerator[Server]:
     """A ledger that serves while the block runs."""
     server = await start(folder, environ)
-    assert server.url, (folder / "stderr.log").read_text()
+    assert server.url, log_of(folder)
     try:
         yield server
     finally:

@@ -1,17 +1,17 @@
 """The real ledger process, as a test starts it: `python server_process.py DATA_FOLDER`.
 
-It is `ambit.ledger.main.run` on free ports of 127.0.0.1, with tokens that are their user's name in place of an
-apiserver. What it listens on goes to stdout as one line of JSON. The environment can ask for what a test
-needs: `KILL_AT_STEP` (`<n>`: SIGKILL itself before the n-th step of its journal), `COMPACT_AFTER_CHANGES`, and
-`CLOCK_FILE` (a file with the milliseconds to add to the clock).
+It is `ambit.ledger.main.run` on a port of 127.0.0.1 (`LISTEN`), with tokens that are their user's name in place of an
+apiserver. What it listens on goes to stdout as one line of JSON. The environment can ask for what a test needs:
+`KILL_BEFORE` (`<step>#<n>`: SIGKILL itself before the n-th time of a step of its journal), `COMPACT_AFTER_CHANGES`,
+and `CLOCK_FILE` (a file with the milliseconds to add to the clock).
 """
 
 import asyncio
-import itertools
 import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,12 +36,14 @@ def now_ms() -> int:
     return wall_clock_ms() + (int(Path(moved).read_text()) if moved else 0)
 
 
-def killer(at_step: int) -> Callable[[str], None]:
-    """A journal hook that ends this process before step `at_step`, as a crash would."""
-    steps = itertools.count(1)
+def killer(where: str) -> Callable[[str], None]:
+    """A journal hook that ends this process before a step, as a crash would: `append: commit#3` is its third commit."""
+    step, _, occurrence = where.partition("#")
+    seen: Counter[str] = Counter()
 
-    def before(_: str) -> None:
-        if next(steps) == at_step:
+    def before(name: str) -> None:
+        seen[name] += 1
+        if name == step and seen[name] == int(occurrence):
             os.kill(os.getpid(), signal.SIGKILL)
 
     return before
@@ -57,11 +59,10 @@ async def main(folder: Path) -> None:
     settings = Settings(
         data=folder,
         components={"user-operator": "operator", "user-gateway": "gateway", "user-other": "other"},
-        listen="127.0.0.1:0",
+        listen=os.environ["LISTEN"],
         health_listen="127.0.0.1:0",
     )
-    at_step = int(os.environ.get("KILL_AT_STEP", "0"))
-    journal = SqliteJournal(folder, before=killer(at_step))
+    journal = SqliteJournal(folder, before=killer(os.environ.get("KILL_BEFORE", "")))
     compact_after_changes = int(os.environ.get("COMPACT_AFTER_CHANGES", str(COMPACT_AFTER_CHANGES)))
     await run(
         settings,

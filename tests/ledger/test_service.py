@@ -25,7 +25,7 @@ def a_call(hold: str, path: str = SESSION) -> wire.Reserve:
 
 
 async def test_a_call_from_reserve_to_close(tmp_path: Path) -> None:
-    async with running(tmp_path) as server:
+    async with running(tmp_path / "data") as server:
         await a_session(server, calls=1)
         async with server.client() as client:
             opened = await client.open(wire.Open(SESSION, AGENT, grace_ms=3_600_000))

@@ -5,6 +5,7 @@ stands above one only by a limit that was lowered or added, or by a recorded ove
 it increases.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ambit.ledger.accounts import Hold, HoldState
@@ -41,7 +42,7 @@ def standings(state: State, now_ms: int) -> dict[Place, Standing]:
     return found
 
 
-def violations_of_step(before: dict[Place, Standing], after: dict[Place, Standing]) -> list[str]:
+def violations_of_step(before: Mapping[Place, Standing], after: Mapping[Place, Standing]) -> list[str]:
     """What a step from `before` to `after` did that no step may."""
     found: list[str] = []
     for place, now in after.items():

@@ -25,13 +25,18 @@ def _no_hook(_: str) -> None:
 
 
 class SqliteJournal:
-    """A `Journal` in `folder`. Opening it takes a new epoch, and fails while another process has it open."""
+    """A `Journal` in `folder`. Opening it takes a new epoch, and fails while another process has it open.
 
-    def __init__(self, folder: Path, before: StepHook = _no_hook) -> None:
+    `wait_for_writer_s`: how long it waits for such a process to end.
+    """
+
+    def __init__(self, folder: Path, before: StepHook = _no_hook, wait_for_writer_s: float = 5.0) -> None:
         self._before = before
         with _errors():
             # Autocommit: transactions are begun and ended here, not by the driver.
-            self._connection = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False, timeout=5)
+            self._connection = sqlite3.connect(
+                folder / FILE, isolation_level=None, check_same_thread=False, timeout=wait_for_writer_s
+            )
         try:
             self._epoch = self._take_over()
         except BaseException:
@@ -47,6 +52,13 @@ class SqliteJournal:
             self._connection.execute("INSERT INTO epoch VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET epoch = epoch + 1")
             (epoch,) = self._connection.execute("SELECT epoch FROM epoch").fetchone()
             return int(epoch)
+
+    def durability(self) -> tuple[str, int]:
+        """SQLite's own word for how it keeps what is committed: journal mode, and level of `synchronous`."""
+        with _errors():
+            (mode,) = self._connection.execute("PRAGMA journal_mode").fetchone()
+            (level,) = self._connection.execute("PRAGMA synchronous").fetchone()
+        return mode, level
 
     def epoch(self) -> int:
         return self._epoch
