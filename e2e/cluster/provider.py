@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from e2e.cluster.commands import succeeds
 from e2e.cluster.errors import Missing
 
 MAXIMUM_NODES = 2
@@ -54,10 +55,11 @@ class Provider(Protocol):
 
 
 def choose(provider: str | None) -> str:
-    """`provider` if it is given, else kind where Docker and kind are, else embedded. Never `current` unasked."""
+    """`provider` if it is given, else kind where it and a Docker engine are, else embedded. Never `current` unasked."""
     if provider is not None:
         return provider
-    return "kind" if shutil.which("docker") and shutil.which("kind") else "embedded"
+    tools = shutil.which("docker") is not None and shutil.which("kind") is not None
+    return "kind" if tools and succeeds(["docker", "info"]) else "embedded"
 
 
 def checked_name(name: str) -> str:

@@ -1,0 +1,219 @@
+"""The embedded control plane for real: side by side, killed, started again, and gone without a trace."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster.commands import run, wait_until
+from e2e.cluster.embedded import machine, session
+from e2e.cluster.embedded.layout import Layout
+from e2e.cluster.embedded.provider import Embedded
+from e2e.cluster.embedded.session import Session
+from e2e.cluster.errors import NotRunning, StepFailed
+from e2e.cluster.progress import Progress
+from e2e.cluster.provider import Wanted
+from tests.e2e_cluster import machine_state
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(os.geteuid() != 0, reason="the embedded cluster needs root"),
+]
+NAME, OTHER = "ambit-self-a", "ambit-self-b"
+CONTROL_PLANE = Wanted(nodes=0, fake_nodes=0)
+DEADLINE_S = 60
+
+
+def others() -> frozenset[str]:
+    """Names of the clusters that somebody else runs on this machine, and of their links."""
+    clusters = Path("/var/lib/ambit")
+    names = {path.name for path in clusters.iterdir()} if clusters.exists() else set[str]()
+    return frozenset(
+        trace
+        for name in names - {NAME, OTHER}
+        for layout in [machine.place(name)]
+        for trace in (
+            f"ambit-{name}",
+            layout.bridge,
+            f"ambit{layout.slot}n",
+            f"198.18.{layout.slot}.",
+            layout.state.name,
+        )
+    )
+
+
+@pytest.fixture
+def cluster() -> Generator[Embedded]:
+    cluster = Embedded(NAME, Progress())
+    cluster.down()
+    yield cluster
+    cluster.down()
+
+
+def running(name: str = NAME) -> tuple[Layout, Session]:
+    layout = machine.place(name)
+    return layout, session.Session(layout)
+
+
+def kubectl(cluster: Embedded, *arguments: str, stdin: str | None = None) -> str:
+    program = machine.place(NAME).binaries / "kubectl"
+    return run([str(program), f"--kubeconfig={cluster.kubeconfig()}", *arguments], stdin=stdin)
+
+
+def test_it_leaves_the_machine_as_it_was(cluster: Embedded) -> None:
+    ignored = others()
+    before, listening = machine_state.read(ignored), machine_state.listeners()
+    cluster.up(CONTROL_PLANE)
+    layout, _ = running()
+    during = machine_state.read(ignored).difference(before)
+    assert set(during) <= {"links", "routes", "folders"}, during
+    assert during["links"] == [layout.bridge]
+    assert machine_state.processes_of(NAME)
+    new = {address for address in machine_state.listeners() - listening if not address.startswith("127.")}
+    ours = {address for address in new if address.startswith(f"{layout.host}:")}
+    assert {address.rpartition(":")[2] for address in ours} == {"6443", "2379", "2380", "10257", "10259"}
+
+    cluster.down()
+
+    assert machine_state.read(ignored).difference(before) == {}
+    assert machine_state.processes_of(NAME) == set()
+    assert cluster.status() == []
+    with pytest.raises(NotRunning):
+        cluster.kubeconfig()
+
+
+def test_nothing_of_it_listens_beyond_the_bridge(cluster: Embedded) -> None:
+    cluster.up(CONTROL_PLANE)
+    layout, _ = running()
+    processes = machine_state.processes_of(NAME)
+    lines = run(["ss", "-H", "-l", "-n", "-p", "-t", "-u"]).splitlines()
+    own = [line.split()[4] for line in lines if any(f"pid={process}," in line for process in processes)]
+    assert own
+    assert [address for address in own if not address.startswith(f"{layout.host}:")] == []
+
+
+def test_killing_its_first_process_ends_it_all_and_the_next_up_begins_anew(cluster: Embedded) -> None:
+    ignored = others()
+    before = machine_state.read(ignored)
+    cluster.up(CONTROL_PLANE)
+    kubectl(cluster, "create", "namespace", "before-the-kill")
+    _, supervisor = running()
+
+    os.kill(supervisor.pid, signal.SIGKILL)
+
+    assert wait_until(lambda: machine_state.processes_of(NAME) == set(), DEADLINE_S)
+    assert cluster.status() == []
+    cluster.up(CONTROL_PLANE)
+    assert "before-the-kill" not in kubectl(cluster, "get", "namespaces", "--output=name")
+    cluster.down()
+    assert machine_state.read(ignored).difference(before) == {}
+
+
+def test_a_second_up_starts_nothing(cluster: Embedded) -> None:
+    cluster.up(CONTROL_PLANE)
+    first = machine_state.processes_of(NAME)
+    cluster.up(CONTROL_PLANE)
+    assert machine_state.processes_of(NAME) == first
+
+
+def test_a_process_that_dies_is_started_again(cluster: Embedded) -> None:
+    cluster.up(CONTROL_PLANE)
+    _, supervisor = running()
+    scheduler = next(
+        process
+        for process in machine_state.processes_of(NAME)
+        if Path(f"/proc/{process}/cmdline").read_bytes().startswith(b"kube-scheduler\0")
+    )
+    os.kill(scheduler, signal.SIGKILL)
+    assert wait_until(lambda: supervisor.processes()["kube-scheduler"].starts == 2, DEADLINE_S)
+    assert wait_until(lambda: supervisor.processes()["kube-scheduler"].running, DEADLINE_S)
+
+
+def test_a_process_that_cannot_live_is_named_with_the_end_of_its_log(cluster: Embedded) -> None:
+    cluster.up(CONTROL_PLANE)
+    _, supervisor = running()
+    supervisor.start("broken", ["sh", "-c", "echo this is why; exit 1"])
+    with pytest.raises(StepFailed, match="this is why") as failure:
+        supervisor.wait(["broken"], lambda: False)
+    assert "logs/broken.log" in str(failure.value)
+
+
+def test_clusters_of_two_names_stand_side_by_side(cluster: Embedded) -> None:
+    other = Embedded(OTHER, Progress())
+    try:
+        cluster.up(CONTROL_PLANE)
+        other.up(CONTROL_PLANE)
+        kubectl(cluster, "create", "namespace", "only-here")
+        here, there = running(NAME)[0], running(OTHER)[0]
+        assert not here.subnet.overlaps(there.subnet)
+        arguments = [str(there.binaries / "kubectl"), f"--kubeconfig={other.kubeconfig()}", "get", "namespaces"]
+        assert "only-here" not in run(arguments)
+        other.down()
+        assert all(component.healthy for component in cluster.status())
+    finally:
+        other.down()
+
+
+def test_a_token_for_an_audience_is_reviewed_for_that_audience_alone(cluster: Embedded) -> None:
+    cluster.up(CONTROL_PLANE)
+    assert wait_until(lambda: "default" in kubectl(cluster, "get", "serviceaccounts", "--output=name"), DEADLINE_S)
+    token = kubectl(cluster, "create", "token", "default", "--audience=ambit-gateway").strip()
+
+    def reviewed(audience: str) -> bool:
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        answer = kubectl(cluster, "create", "--output=json", "--filename=-", stdin=json.dumps(review))
+        return json.loads(answer)["status"].get("authenticated", False)
+
+    assert reviewed("ambit-gateway")
+    assert not reviewed("ambit-ledger")
+
+
+def test_the_authority_of_client_certificates_is_published(cluster: Embedded) -> None:
+    cluster.up(CONTROL_PLANE)
+    data = kubectl(
+        *(cluster, "get", "configmap", "extension-apiserver-authentication", "--namespace=kube-system"),
+        "--output=jsonpath={.data.client-ca-file}",
+    )
+    assert data.strip() == (running()[0].certificates / "ca.crt").read_text().strip()
+
+
+def test_pods_are_admitted_by_pod_security(cluster: Embedded) -> None:
+    cluster.up(CONTROL_PLANE)
+    kubectl(cluster, "create", "namespace", "strict")
+    kubectl(cluster, "label", "namespace", "strict", "pod-security.kubernetes.io/enforce=restricted")
+    assert wait_until(
+        lambda: "default" in kubectl(cluster, "get", "sa", "--namespace=strict", "--output=name"), DEADLINE_S
+    )
+    with pytest.raises(Exception, match='violates PodSecurity "restricted:latest"'):
+        kubectl(cluster, "run", "loose", "--namespace=strict", "--image=any")
+
+
+def test_fake_nodes_are_ready_and_take_only_pods_that_ask_for_them(cluster: Embedded) -> None:
+    cluster.up(Wanted(nodes=0, fake_nodes=2))
+    nodes = json.loads(kubectl(cluster, "get", "nodes", "--output=json"))["items"]
+    assert [node["metadata"]["name"] for node in nodes] == ["fake-0", "fake-1"]
+    for node in nodes:
+        assert {"type": "Ready", "status": "True"}.items() <= next(
+            condition for condition in node["status"]["conditions"] if condition["type"] == "Ready"
+        ).items()
+        assert ("kwok.x-k8s.io/node", "NoSchedule") in [
+            (taint["key"], taint["effect"]) for taint in node["spec"]["taints"]
+        ]
+
+
+def test_commands_on_a_cluster_that_is_not_there_say_how_to_start_it(cluster: Embedded) -> None:
+    command = [sys.executable, "-m", "e2e.cluster", "load", "--provider", "embedded", "--name", NAME, "image"]
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert f"python -m e2e.cluster up --name {NAME}" in failed.stderr
+    assert "Traceback" not in failed.stderr
