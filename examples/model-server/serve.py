@@ -39,7 +39,8 @@ def parameters(host: str, port: int) -> xllamacpp.CommonParams:
     parameters.n_parallel = PARALLEL_CALLS
     parameters.n_ctx = PARALLEL_CALLS * CONTEXT_TOKENS
     parameters.n_predict = CONTEXT_TOKENS
-    parameters.cpuparams.n_threads = min(len(os.sched_getaffinity(0)), 4)
+    # Threads of one call wait for each other by spinning: on cores that are shared, two take seven times as long as one.
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.cache_ram_mib = 0
     parameters.ui = False
     return parameters
