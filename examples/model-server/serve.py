@@ -39,7 +39,7 @@ def parameters(host: str, port: int) -> xllamacpp.CommonParams:
     parameters.n_parallel = PARALLEL_CALLS
     parameters.n_ctx = PARALLEL_CALLS * CONTEXT_TOKENS
     parameters.n_predict = CONTEXT_TOKENS
-    # Threads of one call wait for each other by spinning: on cores that are shared, two take seven times as long as one.
+    # Threads of one call wait for each other by spinning: on shared cores two take seven times as long as one.
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.cache_ram_mib = 0
     parameters.ui = False
