@@ -126,6 +126,13 @@ class Rig:
     namespace: str
     kubelet: Kubelet
 
+    async def revive(self) -> None:
+        """Starts what a test has killed."""
+        if self.ledger_server.process.returncode is not None:
+            await self.restart_ledger()
+        if self.operator.process is None or self.operator.process.returncode is not None:
+            await self.operator.start()
+
     async def create(self, kind: kinds.Resource, name: str, spec: Json, **more: Any) -> Json:
         body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": {"name": name}, "spec": spec, **more}
         return await self.client.create(kind, body, self.namespace)
@@ -178,6 +185,11 @@ class Rig:
         await self.kubelet.bind(pod)
         return pod
 
+    async def restart_ledger(self) -> None:
+        """Starts the ledger again where it was."""
+        again = await ledgers.start(self.ledger_folder, again=self.ledger_server)
+        self.ledger_server.process = again.process
+
     async def forget(self, pod: str) -> None:
         """Takes a bound Pod away at the end of a test."""
         try:
@@ -193,11 +205,11 @@ def ready_reason(obj: Json) -> str:
 
 @asynccontextmanager
 async def a_rig(folder: Path) -> AsyncGenerator[Rig]:
-    """Apiserver, ledger and operator, until the block ends; then nothing of it is left."""
+    """Ledger and operator over the apiserver of KUBECONFIG, until the block ends; then nothing of it is left."""
     with connected():  # the CRDs
         pass
     suffix = uuid.uuid4().hex[:8]
-    control, namespace, node = f"control-{suffix}", f"work-{suffix}", f"node-{suffix}"
+    control, node = f"control-{suffix}", f"node-{suffix}"
     token = folder / "token"
     token.write_text("user-operator")
     async with (
@@ -215,32 +227,33 @@ async def a_rig(folder: Path) -> AsyncGenerator[Rig]:
             },
             folder / "operator.log",
         )
-        for name in (control, namespace):
-            await client.create(kinds.NAMESPACES, {"metadata": {"name": name}})
+        await client.create(kinds.NAMESPACES, {"metadata": {"name": control}})
         await client.create(kinds.NODES, {"metadata": {"name": node}, "spec": {"unschedulable": True}})
         service = {"metadata": {"name": "ambit-gateway"}, "spec": {"ports": [{"port": 8080}]}}
         await client.create(kinds.SERVICES, service, control)
-        kubelet = Kubelet(client, namespace, node)
-        rig = Rig(client, ledger, server, folder / "ledger", operator, control, namespace, kubelet)
-        await operator.start()
+        kubelet = Kubelet(client, "", node)
         try:
-            yield rig
+            yield Rig(client, ledger, server, folder / "ledger", operator, control, "", kubelet)
         finally:
-            await _clean_up(rig, node)
+            await operator.kill()
+            await server.kill()
+            await client.delete(kinds.NODES, node)
+            await client.delete(kinds.NAMESPACES, control)
 
 
-async def _clean_up(rig: Rig, node: str) -> None:
-    """Ends every Sandbox while an operator runs to take its finalizer off, and every Pod that has no kubelet."""
-    if rig.operator.process is None or rig.operator.process.returncode is not None:
-        await rig.operator.start()
-    for namespace in (rig.namespace, rig.control_namespace):
-        await rig.client.delete(kinds.NAMESPACES, namespace)
+@asynccontextmanager
+async def a_namespace(rig: Rig) -> AsyncGenerator[None]:
+    """A namespace of a test's own; its Sandboxes end while an operator runs to take their finalizers off."""
+    rig.namespace = rig.kubelet.namespace = f"work-{uuid.uuid4().hex[:8]}"
+    await rig.revive()
+    await rig.client.create(kinds.NAMESPACES, {"metadata": {"name": rig.namespace}})
     try:
+        yield
+    finally:
+        await rig.revive()
+        await rig.client.delete(kinds.NAMESPACES, rig.namespace)
         async with asyncio.timeout(30):
             while any([await rig.client.list(kind, rig.namespace) for kind in (kinds.SANDBOXES, kinds.PODS)]):
                 for pod in await rig.client.list(kinds.PODS, rig.namespace):
                     await rig.forget(pod["metadata"]["name"])
                 await asyncio.sleep(0.1)
-    finally:
-        await rig.operator.kill()
-        await rig.client.delete(kinds.NODES, node)

@@ -1,4 +1,4 @@
-"""What a Sandbox's objects look like: restricted, without DNS, with one way out and no expansion of what users write."""
+"""What a Sandbox's objects look like: restricted, no DNS, one way out, nothing that users write expanded."""
 
 from typing import Any
 

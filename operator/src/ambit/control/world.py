@@ -224,6 +224,15 @@ class World:
         kind, namespace, name = path.split("/", 2)
         self._enqueue(kind, (namespace, name))
 
+    def account_dependents(self, path: str) -> None:
+        """Whatever waits for an account looks again: it is held now."""
+        kind, namespace, name = path.split("/", 2)
+        if kind == BUDGET:
+            self.budget_dependents((namespace, name))
+        else:
+            for sandbox in self.sandboxes_of((namespace, name)):
+                self._enqueue(SANDBOX, sandbox.key)
+
     def route_dependents(self, key: Key) -> None:
         """The Agents that name a route look again."""
         for agent_key, agent in self.agents.items.items():

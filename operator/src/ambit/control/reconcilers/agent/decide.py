@@ -9,7 +9,7 @@ from ambit.api.budget import Budget
 from ambit.api.conditions import Condition, ConditionStatus, ConditionType, find, with_condition
 from ambit.api.sandbox import Sandbox
 from ambit.api.sandbox_pool import SandboxPool
-from ambit.control.reconcilers.budget.decide import Enforcement
+from ambit.control.enforcement import Enforcement
 from ambit.policy import Denied, Problem, Verdict
 from ambit.telemetry.reasons import Progress, SessionEnd
 

@@ -6,16 +6,14 @@ from typing import Final
 
 from ambit.api.agent import Agent
 from ambit.api.budget import Budget
-from ambit.control.accounts import Accounts, Parentless
+from ambit.control.accounts import Accounts
+from ambit.control.enforcement import NOT_ACCEPTED, Enforcement, enforce
 from ambit.control.names import agent_path
 from ambit.control.reconcilers.agent.decide import Snapshot, status_of
-from ambit.control.reconcilers.budget.decide import Enforcement
 from ambit.control.world import World
 from ambit.control.writer import Writer
 from ambit.kube import Key
-from ambit.ledger.client import LedgerError, LedgerUnavailable
 from ambit.policy import Allowed, Verdict, judge_agent
-from ambit.telemetry.reasons import Progress
 
 RETRY_S: Final = 5.0
 
@@ -37,25 +35,17 @@ class AgentReconciler:
         agent = self._world.agents.items.get(key)
         if agent is None:
             return 0.0  # deleted meanwhile
+        if enforcement is None:
+            return RETRY_S
         status = status_of(self._snapshot(agent, verdict, enforcement), datetime.now(UTC))
         await self._writer.status(self._kind, agent, agent.status, status)
         return None if enforcement.holds or not isinstance(verdict, Allowed) else RETRY_S
 
-    async def _enforce(self, verdict: Verdict) -> Enforcement:
+    async def _enforce(self, verdict: Verdict) -> Enforcement | None:
         if not isinstance(verdict, Allowed) or verdict.account is None:
-            return Enforcement(holds=False, reason=Progress.ACCOUNT_PENDING)
-        budget = self._world.budgets.items[verdict.policy.budget]
-        try:
-            put = await self._accounts.put(verdict.account, budget.spec.time_zone)
-        except LedgerUnavailable as away:
-            return Enforcement(holds=False, reason=Progress.LEDGER_AWAY, message=str(away))
-        except LedgerError as wrong:
-            return Enforcement(holds=False, reason=Progress.ACCOUNT_PENDING, message=str(wrong))
-        if isinstance(put, Parentless):
-            self._world.look_at_account(put.parent)
-            message = f"the ledger does not hold {put.parent} yet"
-            return Enforcement(holds=False, reason=Progress.ACCOUNT_PENDING, message=message)
-        return Enforcement(holds=True, reason=Progress.ENFORCED)
+            return NOT_ACCEPTED
+        zone = self._world.budgets.items[verdict.policy.budget].spec.time_zone
+        return await enforce(self._world, self._accounts, verdict.account, zone)
 
     def _snapshot(self, agent: Agent, verdict: Verdict, enforcement: Enforcement) -> Snapshot:
         sandboxes = self._world.sandboxes_of(agent.key)

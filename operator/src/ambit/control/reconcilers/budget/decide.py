@@ -8,20 +8,12 @@ from ambit.api.budget import Budget, BudgetStatus, ResourceName, ResourceUsage, 
 from ambit.api.conditions import ConditionStatus, ConditionType, timestamp, with_condition
 from ambit.api.quantities import format_count, format_duration_ms, format_usd_nanos
 from ambit.control.accounts import SeenUsage
+from ambit.control.enforcement import Enforcement
 from ambit.ledger import wire
 from ambit.policy import BudgetVerdict, Denied
 from ambit.telemetry.reasons import Progress
 
 TRUE, FALSE = ConditionStatus.TRUE, ConditionStatus.FALSE
-
-
-@dataclass(frozen=True)
-class Enforcement:
-    """Whether the ledger holds the account with these limits, and why not."""
-
-    holds: bool
-    reason: Progress
-    message: str = ""
 
 
 @dataclass(frozen=True)
