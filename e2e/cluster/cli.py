@@ -39,7 +39,7 @@ def which_cluster(command: Command) -> Command:
     provider = click.option(
         "--provider",
         type=click.Choice(PROVIDERS),
-        help="Default: kind where it and a Docker engine are, else embedded. `current`: the kubeconfig's current context.",
+        help="Default: kind where it and a Docker engine are, else embedded. `current`: your kubeconfig's context.",
     )
     return name(provider(command))
 

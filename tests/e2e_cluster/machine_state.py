@@ -13,7 +13,7 @@ _TRACES = ("ambit", "calico", "cni", "containerd", "kube", "runc", "runsc")
 
 @dataclass(frozen=True)
 class MachineState:
-    """`belongs` says which lines are the cluster's own; other clusters come and go on the same machine."""
+    """Lines of what the machine's own tools and files say, by aspect."""
 
     links: frozenset[str]
     routes: frozenset[str]
@@ -68,9 +68,11 @@ def processes_of(name: str) -> set[int]:
     return found
 
 
-def listeners() -> set[str]:
-    """Addresses with ports that something on the machine listens on, TCP and UDP."""
-    return {line.split()[4] for line in _output("ss", "-H", "-l", "-n", "-t", "-u").splitlines()}
+def listeners(name: str) -> set[str]:
+    """Addresses with ports where the cluster's processes listen in the machine's own network, TCP and UDP."""
+    lines = _output("ss", "-H", "-l", "-n", "-p", "-t", "-u").splitlines()
+    processes = processes_of(name)
+    return {line.split()[4] for line in lines if any(f"pid={process}," in line for process in processes)}
 
 
 def _traces() -> list[str]:

@@ -11,11 +11,14 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
 def start(layout: Layout, session: Session) -> None:
-    """Starts what does not run yet and waits until the apiserver is ready."""
+    """Starts what does not run yet and waits until Pods can be created."""
     for name, arguments in processes(layout).items():
         session.start(name, [name, *(f"--{flag}={value}" for flag, value in arguments.items())])
         if name == "kube-apiserver":
             session.wait(["etcd", name], lambda: ready(layout))
+    # Without it no Pod is admitted; the first thing that the controller manager makes.
+    account = (*kubectl(layout), "--request-timeout=5s", "get", "serviceaccount", "--namespace=default", "default")
+    session.wait(["kube-controller-manager"], lambda: succeeds(account))
 
 
 def ready(layout: Layout) -> bool:
