@@ -41,6 +41,10 @@ class Server:
         return await self.process.wait()
 
 
+started: list[asyncio.subprocess.Process] = []
+"""Every process of this test run, so that a failed test leaves none behind."""
+
+
 def log_of(folder: Path) -> str:
     """What the ledgers over `folder` have logged."""
     return folder.with_suffix(".log").read_text()
@@ -62,6 +66,7 @@ async def start(folder: Path, environ: Mapping[str, str] | None = None, *, again
         stdout=asyncio.subprocess.PIPE,
         stderr=_log(folder),
     )
+    started.append(process)
     assert process.stdout is not None
     line = await process.stdout.readline()
     if not line:
