@@ -25,6 +25,7 @@ INPUTS: Final = {
     "researcher": "Why do bridges have arches?",
     "coder": "Document the library, function by function, and commit each change.",
 }
+IMAGES: Final = ("ambit", "ambit-isolate-host", "example-coder", "example-model-server")
 SESSIONS_LIMIT_S: Final = 900
 SETTLED_LIMIT_S: Final = 60
 SAMPLE_EVERY_S: Final = 2.0
@@ -37,8 +38,8 @@ def bring_up(cluster: Cluster) -> Path:
 
 
 def build_and_load(cluster: Cluster) -> dict[str, str]:
-    """Every image, built and on the cluster's nodes: reference by name."""
-    built = [line.split(maxsplit=2) for line in output(module("e2e.images", "build")).splitlines()]
+    """The images that the demo runs, built and on the cluster's nodes: reference by name."""
+    built = [line.split(maxsplit=2) for line in output(module("e2e.images", "build", *IMAGES)).splitlines()]
     show(cluster.command("load", *(path for _, _, path in built)))
     return {name: reference for name, reference, _ in built}
 

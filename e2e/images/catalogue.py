@@ -32,6 +32,7 @@ CATALOGUE: Final[tuple[Image, ...]] = (
     Image("ambit", "sandbox-images/ambit/Dockerfile", "."),
     Image("ambit-isolate-host", "sandbox-images/isolate-host/Dockerfile", "."),
     Image("ambit-workspace", "sandbox-images/workspace/Dockerfile", "sandbox-images/workspace"),
+    Image("test-model-server", "tests/model_server/Dockerfile", ".", {"AMBIT": "ambit"}),
     Image("example-coder", "examples/coder/Dockerfile", "examples/coder", {"WORKSPACE": "ambit-workspace"}),
     Image("example-model-server", "examples/model-server/Dockerfile", "examples/model-server"),
 )
