@@ -1,10 +1,13 @@
 """A real data path on loopback: the gateway's listeners, a real ledger process, and the scripted model server."""
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
+from typing import Any
 
 import anthropic
 import jwt
@@ -17,16 +20,14 @@ from ambit.gateway.server.limits import Limits
 from ambit.kube import Identity
 from ambit.kube.reviews import POD_NAME_EXTRA, POD_UID_EXTRA
 from ambit.ledger import wire
-from ambit.ledger.amounts import Limit, Resource, Window
+from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.ledger.client import LedgerClient
-from ambit.ledger.wire import Usage
-from tests.gateway.world import TEAM, StaticWorld, a_route, an_agent
+from tests.gateway.world import StaticWorld, a_route, an_agent
 from tests.ledger import server as ledger_server
-from tests.model_server.server import ModelServer
+from tests.model_server.server import ModelServer, Received
 from tests.model_server.server import running as model_server
 
-ORGANISATION, BUDGET, AGENT = "budget/platform/organisation", f"budget/{TEAM}/research", f"agent/{TEAM}/researcher"
-SESSION = f"session/{TEAM}/s-1"
+ORGANISATION = "budget/platform/organisation"
 DAY_MS = 24 * 3600 * 1000
 SIGNER = Ed25519PrivateKey.generate()
 SIGNER_PEM = SIGNER.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -47,7 +48,7 @@ class Reviewer:
         return Identity("system:serviceaccount:team-a:host", extra=extra)
 
 
-def a_token(session: str = SESSION, *, key: Ed25519PrivateKey = SIGNER, **claims: object) -> str:
+def a_token(session: str, *, key: Ed25519PrivateKey = SIGNER, **claims: object) -> str:
     """A session token as the operator mints it; `claims` replace or, with None, remove some."""
     now = int(time())
     standard = {"iss": "ambit-operator", "aud": "ambit-gateway", "sub": session, "iat": now, "exp": now + 3600}
@@ -57,7 +58,7 @@ def a_token(session: str = SESSION, *, key: Ed25519PrivateKey = SIGNER, **claims
 
 @dataclass
 class Gateway:
-    """What a test sees of it."""
+    """What tests share: everything that takes time to start."""
 
     plane: data_plane.DataPlane
     world: StaticWorld
@@ -66,42 +67,83 @@ class Gateway:
     operator: LedgerClient
     ledger_process: ledger_server.Server
     reviewer: Reviewer
+    _tenants: Iterator[int] = field(default_factory=itertools.count)
 
     @property
-    def url(self) -> str:
+    def sandbox_url(self) -> str:
         return f"http://{self.plane.sandbox_address}"
 
-    def serve_models(self, behaviours: Mapping[str, str], provider: str = "OpenAI", **route: str) -> None:
-        """Gives the Agent these models: its own name → the script of the model server (`tokens=3`)."""
-        for name, script in behaviours.items():
-            model = f"scripted?{script}" if script else "scripted"
-            self.world.put(a_route(name, self.models.url, model, provider=provider, **route))  # type: ignore[arg-type]
-        self.world.put(an_agent("researcher", {name: name for name in behaviours}))
+    @property
+    def isolate_url(self) -> str:
+        return f"http://{self.plane.isolate_address}"
 
-    async def set_budget(self, *limits: Limit, path: str = BUDGET, parent: str | None = ORGANISATION) -> None:
-        await self.operator.put_account(wire.PutAccount(path, limits, parent))
+    async def tenant(
+        self, *limits: Limit, scripts: Mapping[str, str] | None = None, provider: str = "OpenAI", **route: Any
+    ) -> "Tenant":
+        """A namespace of its own: a Budget with these limits, an Agent, and its models: name → the model's script."""
+        namespace = f"team-{next(self._tenants)}"
+        tenant = Tenant(self, namespace)
+        await self.operator.put_account(wire.PutAccount(tenant.budget, limits, ORGANISATION))
+        await self.operator.put_account(wire.PutAccount(tenant.agent, (), tenant.budget))
+        scripts = {"smart": "tokens=5&input=100"} if scripts is None else scripts
+        for name, script in scripts.items():
+            model = f"scripted?tag={namespace}&{script}"
+            self.world.put(a_route(f"{namespace}-{name}", self.models.url, model, provider=provider, **route))
+        self.world.put(an_agent(namespace, "researcher", {name: f"{namespace}-{name}" for name in scripts}))
+        return tenant
 
-    async def open(self, *limits: Limit, path: str = SESSION, **attributes: str) -> str:
-        """Opens a session of the Agent; its token."""
-        opening = wire.Open(path, AGENT, DAY_MS, limits, {"agent": f"{TEAM}/researcher", **attributes})
-        opened = await self.ledger.open(opening)
-        assert isinstance(opened, wire.Opened)
-        return a_token(path)
 
-    async def usage(self, path: str = SESSION) -> Usage:
-        return await self.ledger.usage(wire.GetUsage(path))
+@dataclass
+class Tenant:
+    """One test's own corner: nothing that happens elsewhere changes its counts."""
 
-    async def settled(self, path: str = SESSION) -> Usage:
-        """The usage once nothing is held any more."""
-        while (usage := await self.usage(path)).holds:
-            pass
+    gateway: Gateway
+    namespace: str
+
+    @property
+    def budget(self) -> str:
+        return f"budget/{self.namespace}/research"
+
+    @property
+    def agent(self) -> str:
+        return f"agent/{self.namespace}/researcher"
+
+    def session(self, name: str = "s-1") -> str:
+        return f"session/{self.namespace}/{name}"
+
+    async def open(self, *limits: Limit, name: str = "s-1", parent: str | None = None, **attributes: str) -> str:
+        """Opens a session of the Agent (or charged to another `parent`); its token."""
+        all_attributes = {"agent": f"{self.namespace}/researcher", **attributes}
+        opening = wire.Open(self.session(name), parent or self.agent, DAY_MS, limits, all_attributes)
+        assert isinstance(await self.gateway.ledger.open(opening), wire.Opened)
+        return a_token(self.session(name))
+
+    @property
+    def received(self) -> list[Received]:
+        """What the model server received from this tenant."""
+        tag = f"tag={self.namespace}&".encode()
+        return [one for one in self.gateway.models.received if tag in one.body]
+
+    async def arrived(self, count: int) -> list[Received]:
+        """Waits until so many calls of this tenant have reached the model server."""
+        while len(self.received) < count:
+            await self.gateway.models.next_arrival()
+        return self.received
+
+    async def usage(self, path: str | None = None) -> wire.Usage:
+        return await self.gateway.ledger.usage(wire.GetUsage(path or self.session()))
+
+    async def settled(self, path: str | None = None) -> wire.Usage:
+        """The usage once nothing is held any more (the answer comes a moment before the settlement)."""
+        while (usage := await self.usage(path)).held != Amount():
+            await asyncio.sleep(0)
         return usage
 
-    def openai(self, token: str, **options: object) -> openai.AsyncOpenAI:
-        return openai.AsyncOpenAI(api_key=token, base_url=f"{self.url}/openai/v1", **options)  # type: ignore[arg-type]
+    def openai(self, token: str, **options: Any) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(api_key=token, base_url=f"{self.gateway.sandbox_url}/openai/v1", **options)
 
-    def anthropic(self, token: str, **options: object) -> anthropic.AsyncAnthropic:
-        return anthropic.AsyncAnthropic(api_key=token, base_url=f"{self.url}/anthropic", **options)  # type: ignore[arg-type]
+    def anthropic(self, token: str, **options: Any) -> anthropic.AsyncAnthropic:
+        return anthropic.AsyncAnthropic(api_key=token, base_url=f"{self.gateway.sandbox_url}/anthropic", **options)
 
 
 @asynccontextmanager
@@ -113,14 +155,13 @@ async def running(
     silence_s: float = 60.0,
     drain_s: float = 0.0,
 ) -> AsyncGenerator[Gateway]:
-    """A gateway with an Agent `team-a/researcher` under the Budgets `organisation` and `research`, without limits."""
+    """A gateway, its ledger and the model server, with the Budget `organisation`, without limits."""
     async with AsyncExitStack() as stack:
         process = await stack.enter_async_context(ledger_server.running(folder))
         models = await stack.enter_async_context(model_server())
         ledger = await stack.enter_async_context(process.client("gateway"))
         operator = await stack.enter_async_context(process.client("operator"))
-        for path, parent in ((ORGANISATION, None), (BUDGET, ORGANISATION), (AGENT, BUDGET)):
-            await operator.put_account(wire.PutAccount(path, (), parent))
+        await operator.put_account(wire.PutAccount(ORGANISATION))
         world, reviewer = StaticWorld(), Reviewer()
         settings = data_plane.DataPlaneSettings(
             sandbox_listen="127.0.0.1:0",

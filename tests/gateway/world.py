@@ -10,7 +10,6 @@ from ambit.api.sandbox import Sandbox
 from ambit.gateway.routes.world import Changes
 from ambit.policy import CredentialState, Facts, GatewayAccount, SecretKey
 
-TEAM = "team-a"
 SECRET = SecretKey("platform", "provider", "apiKey")
 PROVIDER_KEY = "sk-provider-key"
 
@@ -111,11 +110,11 @@ def a_route(
     )
 
 
-def an_agent(name: str, models: Mapping[str, str]) -> Agent:
-    """An Agent in `team-a` that names these models: its own name → the route's."""
+def an_agent(namespace: str, name: str, models: Mapping[str, str]) -> Agent:
+    """An Agent that names these models: its own name → the route's."""
     return Agent.from_dict(
         {
-            "metadata": {"name": name, "namespace": TEAM},
+            "metadata": {"name": name, "namespace": namespace},
             "spec": {
                 "environment": {"container": {"image": "example.test/agent:1"}},
                 "models": [

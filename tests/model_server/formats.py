@@ -150,8 +150,8 @@ class Anthropic:
             return f"event: {name}\n".encode() + b"data: " + msgspec.json.encode({"type": name, **fields}) + b"\n\n"
 
         usage = Anthropic.usage(planned)
-        begun = usage | {"output_tokens": 1} if usage else {}
-        message = Anthropic.document(planned) | {"content": [], "stop_reason": None, "usage": begun}
+        begun: Json = usage | {"output_tokens": 1} if usage else {}
+        message: Json = Anthropic.document(planned) | {"content": [], "stop_reason": None, "usage": begun}
         head = event("message_start", message=message)
         head += event("content_block_start", index=0, content_block={"type": "text", "text": ""})
         head += event("ping")
@@ -159,7 +159,7 @@ class Anthropic:
             yield head + event("content_block_delta", index=0, delta={"type": "text_delta", "text": word})
             head = b""
         reason = "max_tokens" if planned.cut_short else "end_turn"
-        counted = {"usage": {"output_tokens": usage["output_tokens"]}} if usage else {"usage": {}}
+        counted: Json = {"usage": {"output_tokens": usage["output_tokens"]} if usage else {}}
         yield (
             head
             + event("content_block_stop", index=0)

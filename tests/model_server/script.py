@@ -9,6 +9,8 @@ import msgspec
 class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One behaviour. Times are milliseconds; a frame is one piece of output, one token long."""
 
+    tag: str = ""
+    """Means nothing; tells who asked, in what was received."""
     tokens: int = 3
     """Output tokens for each choice, unless the request allows fewer."""
     input: int | None = None

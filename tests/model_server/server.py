@@ -48,11 +48,10 @@ class ModelServer:
         self._arrival = asyncio.Condition()
         self.url = ""
 
-    async def arrived(self, count: int) -> list[Received]:
-        """Waits until so many requests have come in."""
+    async def next_arrival(self) -> None:
+        """Waits until another request has come in."""
         async with self._arrival:
-            await self._arrival.wait_for(lambda: len(self.received) >= count)
-        return self.received
+            await self._arrival.wait()
 
     def app(self) -> web.Application:
         """The application; every path that is not a format's answers 404."""

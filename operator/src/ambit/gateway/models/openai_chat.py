@@ -1,7 +1,7 @@
 """OpenAI's chat completions.
 
 Usage comes last, and in a stream only if asked for: the gateway asks, and drops that chunk where the client did not.
-Cached tokens stand inside `prompt_tokens`.
+What was read from the cache, or written to it, stands inside `prompt_tokens`.
 """
 
 from collections.abc import Mapping
@@ -186,6 +186,7 @@ def _wants_usage(fields: Mapping[str, Any], stream: bool) -> bool:
 
 class _PromptDetails(msgspec.Struct):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -218,13 +219,15 @@ _decode_document: Final = msgspec.json.Decoder(_Document).decode
 
 def _token_usage(usage: _Usage) -> TokenUsage | None:
     """None where the numbers contradict each other: what is not understood is charged by the hold."""
-    cached = (usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None) or 0
+    details = usage.prompt_tokens_details or _PromptDetails()
+    read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
     output = usage.completion_tokens
     if usage.total_tokens is not None:  # some servers count hidden reasoning in the total alone
         output = max(output, usage.total_tokens - usage.prompt_tokens)
-    if min(usage.prompt_tokens, usage.completion_tokens, cached) < 0 or cached > usage.prompt_tokens:
+    plain = usage.prompt_tokens - read - written
+    if min(usage.completion_tokens, read, written, plain) < 0:
         return None
-    return TokenUsage(usage.prompt_tokens - cached, cached, 0, output)
+    return TokenUsage(plain, read, written, output)
 
 
 def _usage_of_document(document: bytes) -> TokenUsage | None:

@@ -74,7 +74,7 @@ class RequestParser:
         if self._refusal is not None:
             raise self._refusal
         if not self.head_complete and self._head_bytes > self._limits.head_bytes:
-            raise BadRequest(431, f"the request's head is larger than {self._limits.head_bytes} bytes")
+            raise BadRequest(431, self._head_too_large)
 
     def release(self) -> None:
         """Gives back the memory that the body counted for."""
@@ -134,7 +134,10 @@ class RequestParser:
     def _check_head(self, version: str, method: bytes) -> None:
         names = [name for name, _ in self._headers]
         codings = [value for name, value in self._headers if name == b"transfer-encoding"]
-        if not self._url.isascii():
+        head_bytes = len(self._url) + sum(len(name) + len(value) for name, value in self._headers)
+        if head_bytes > self._limits.head_bytes:
+            self._refuse(431, self._head_too_large)
+        elif not self._url.isascii():
             self._refuse(400, "the request's target holds bytes outside ASCII; percent-encode them")
         elif version not in ("1.0", "1.1"):
             self._refuse(400, f"HTTP/{version} is not served; use HTTP/1.1")
@@ -146,6 +149,10 @@ class RequestParser:
             self._refuse(400, "protocol upgrades are not offered; send the request without an Upgrade header")
         else:
             self._check_body_expected()
+
+    @property
+    def _head_too_large(self) -> str:
+        return f"the request's head is larger than {self._limits.head_bytes} bytes"
 
     def _check_body_expected(self) -> None:
         announced = body_length(tuple(self._headers))
