@@ -10,7 +10,7 @@ from datetime import datetime
 
 from ambit.ledger import wire
 from ambit.ledger.amounts import Limit, Resource, Window
-from ambit.ledger.client import AccountUnknown, LedgerClient
+from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerError, LedgerUnavailable
 from ambit.policy import Account
 
 
@@ -19,8 +19,8 @@ class Parentless:
     """The account above is not held yet."""
 
     parent: str
-    tried: bool
-    """Whether this process has tried to put it: if not, it will in a moment, and nothing need be said of it."""
+    failed: bool
+    """Whether putting it has failed: if not, it comes in a moment, and nothing need be said of it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Accounts:
     def __init__(self, ledger: LedgerClient) -> None:
         self._ledger = ledger
         self._held: dict[str, wire.PutAccount] = {}
-        self._tried: set[str] = set()
+        self._failed: set[str] = set()
         self.usages: dict[str, SeenUsage] = {}
         """The last usage that was seen, by path; kept by `mirror`."""
         self.active: dict[str, int] = {}
@@ -47,24 +47,27 @@ class Accounts:
     def forget(self) -> None:
         """Nothing is known any more; everything will be put again."""
         self._held.clear()
-        self._tried.clear()
+        self._failed.clear()
 
     async def put(self, account: Account, time_zone: str) -> bool | Parentless:
         """Puts the account if it is not held so; whether that was needed. Raises LedgerUnavailable, LedgerError."""
         operation = put_operation(account, time_zone)
-        self._tried.add(account.path)
         if self._held.get(account.path) == operation:
             return False
         if account.parent is not None and account.parent not in self._held:
-            return Parentless(account.parent, account.parent in self._tried)
+            return Parentless(account.parent, account.parent in self._failed)
         try:
             await self._ledger.put_account(operation)
-        except AccountUnknown:
+        except (LedgerUnavailable, LedgerError) as refused:
+            self._failed.add(account.path)
+            if not isinstance(refused, AccountUnknown):
+                raise
             if account.parent is None:
                 raise
             self._held.pop(account.parent, None)  # the ledger lost it: it has to be put again before
-            return Parentless(account.parent, tried=False)
+            return Parentless(account.parent, failed=False)
         self._held[account.path] = operation
+        self._failed.discard(account.path)
         return True
 
     async def remove(self, path: str) -> None:

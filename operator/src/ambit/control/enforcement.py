@@ -32,7 +32,7 @@ async def enforce(world: World, accounts: Accounts, account: Account, time_zone:
         return Enforcement(holds=False, reason=Progress.ACCOUNT_PENDING, message=str(wrong))
     if isinstance(put, Parentless):
         world.look_at_account(put.parent)
-        if not put.tried:
+        if not put.failed:
             return None
         message = f"the ledger does not hold {put.parent} yet"
         return Enforcement(holds=False, reason=Progress.ACCOUNT_PENDING, message=message)

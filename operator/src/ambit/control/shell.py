@@ -151,6 +151,7 @@ def _watch(registry: kopf.OperatorRegistry, kind: Kind, relister: Relister) -> N
 
 
 def _configure(settings: kopf.OperatorSettings) -> None:
+    logging.getLogger("kopf").setLevel(logging.WARNING)  # it logs each event of each object
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.persistence.progress_storage = _NoProgress()
     settings.posting.enabled = False
