@@ -71,9 +71,10 @@ class Kubelet:
         body = {"metadata": {"name": pod}, "target": {"apiVersion": "v1", "kind": "Node", "name": self.node}}
         await self.client.create(kinds.PODS, body, self.namespace, name=pod, subresource="binding")
 
-    async def run(self, pod: str, started_at: str | None = None) -> None:
+    async def run(self, pod: str, started_at: str | None = None, *, container: str = "sandbox") -> None:
         """The container has started."""
-        await self._status(pod, "Running", {"running": {"startedAt": started_at or stamp()}}, ready=True)
+        state = {"running": {"startedAt": started_at or stamp()}}
+        await self._status(pod, "Running", state, ready=True, container=container)
 
     async def waits(self, pod: str, reason: str, message: str) -> None:
         await self._status(pod, "Pending", {"waiting": {"reason": reason, "message": message}})
@@ -89,7 +90,9 @@ class Kubelet:
             await self.exits(pod, 137, started_at)
         await self.client.delete(kinds.PODS, pod, self.namespace, grace_period_s=0)
 
-    async def _status(self, pod: str, phase: str, state: Json, *, ready: bool = False) -> None:
+    async def _status(
+        self, pod: str, phase: str, state: Json, *, ready: bool = False, container: str = "sandbox"
+    ) -> None:
         ready_status = "True" if ready else "False"
         status = {
             "phase": phase,
@@ -101,7 +104,7 @@ class Kubelet:
             ],
             "containerStatuses": [
                 {
-                    "name": "sandbox",
+                    "name": container,
                     "image": "x",
                     "imageID": "",
                     "ready": ready,
