@@ -11,43 +11,21 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster.commands import run, wait_until
-from e2e.cluster.embedded import machine, session
-from e2e.cluster.embedded.layout import Layout
 from e2e.cluster.embedded.provider import Embedded
-from e2e.cluster.embedded.session import Session
 from e2e.cluster.errors import NotRunning, StepFailed
 from e2e.cluster.progress import Progress
 from e2e.cluster.provider import Wanted
 from tests.e2e_cluster import machine_state
+from tests.e2e_cluster.own_cluster import DEADLINE_S, NAME, OTHER, kubectl, running, traces_of_others
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="the embedded cluster needs root"),
 ]
-NAME, OTHER = "ambit-self-a", "ambit-self-b"
 CONTROL_PLANE = Wanted(nodes=0, fake_nodes=0)
-DEADLINE_S = 60
 # etcd for clients and peers, apiserver, controller-manager, scheduler.
 PORTS = {"2379", "2380", "6443", "10257", "10259"}
-
-
-def others() -> frozenset[str]:
-    """Names of the clusters that somebody else runs on this machine, and of their links."""
-    clusters = Path("/var/lib/ambit")
-    names = {path.name for path in clusters.iterdir()} if clusters.exists() else set[str]()
-    return frozenset(
-        trace
-        for name in names - {NAME, OTHER}
-        for layout in [machine.place(name)]
-        for trace in (
-            f"ambit-{name}",
-            layout.bridge,
-            f"ambit{layout.slot}n",
-            f"198.18.{layout.slot}.",
-            layout.state.name,
-        )
-    )
 
 
 @pytest.fixture
@@ -58,18 +36,8 @@ def cluster() -> Generator[Embedded]:
     cluster.down()
 
 
-def running(name: str = NAME) -> tuple[Layout, Session]:
-    layout = machine.place(name)
-    return layout, session.Session(layout)
-
-
-def kubectl(cluster: Embedded, *arguments: str, stdin: str | None = None) -> str:
-    program = machine.place(NAME).binaries / "kubectl"
-    return run([str(program), f"--kubeconfig={cluster.kubeconfig()}", *arguments], stdin=stdin)
-
-
 def test_it_leaves_the_machine_as_it_was(cluster: Embedded) -> None:
-    ignored = others()
+    ignored = traces_of_others()
     before = machine_state.read(ignored)
     cluster.up(CONTROL_PLANE)
     layout, _ = running()
@@ -99,7 +67,7 @@ def test_nothing_of_it_listens_beyond_the_bridge(cluster: Embedded) -> None:
 
 
 def test_killing_its_first_process_ends_it_all_and_the_next_up_begins_anew(cluster: Embedded) -> None:
-    ignored = others()
+    ignored = traces_of_others()
     before = machine_state.read(ignored)
     cluster.up(CONTROL_PLANE)
     kubectl(cluster, "create", "namespace", "before-the-kill")

@@ -16,6 +16,7 @@ from e2e.cluster.upstream.catalogue import CALICO_CRDS, COREDNS, NODE_TOOLS
 MANIFESTS = Path(__file__).parent / "manifests"
 PROVISIONER = "rancher.io/local-path"
 PROVISIONER_PROCESS = "local-path-provisioner"
+NODE_TOOL_NAMES = ("pause", "setup", "teardown", "kernel", "listen", "reach", "never-reach")
 _FIELD_MANAGER = "ambit-cluster"
 
 
@@ -34,7 +35,7 @@ def write_images(layout: Layout, binaries: Mapping[str, Path]) -> NodeImages:
     names = {
         path: f"ambit.dev/{path.name.rpartition('-')[0]}:{path.name.rpartition('-')[2]}" for path in (tools, coredns)
     }
-    contents = {tools: ["/pause", "/setup", "/teardown", "/reach"], coredns: ["/coredns"]}
+    contents = {tools: [f"/{name}" for name in NODE_TOOL_NAMES], coredns: ["/coredns"]}
     folders: list[Path] = []
     for path, programs in contents.items():
         folder = layout.state / "images" / path.name
