@@ -77,6 +77,8 @@ class Rig:
     """Of the administrator, by client certificate."""
     stranger: aiohttp.ClientSession
     """Without any identity."""
+    authority_pem: str
+    """By which clients know the listener."""
     host: Host | None = None
     host_uid: str = ""
 
@@ -215,7 +217,7 @@ async def a_rig(folder: Path, *, runtime_limit_ms: int | None = None) -> AsyncGe
                     aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=administrator)) as client,
                     aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=nobody)) as stranger,
                 ):
-                    yield Rig(kube, namespace, ledger, operator, listener, client, stranger)
+                    yield Rig(kube, namespace, ledger, operator, listener, client, stranger, trusted)
         finally:
             background.cancel()
             await asyncio.gather(background, return_exceptions=True)

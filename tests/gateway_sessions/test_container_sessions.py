@@ -115,7 +115,7 @@ async def test_a_sandbox_whose_gateway_is_gone_is_ended(rig: Rig) -> None:
     path = f"session/{rig.namespace}/{session}"
     opening = wire.Open(path=path, parent=f"agent/{rig.namespace}/coder", grace_ms=60_000)
     await rig.ledger.open(opening)
-    await rig.kube.create(SANDBOXES, _sandbox(session, "gateway-under-test/earlier"), rig.namespace)
+    await rig.kube.create(SANDBOXES, _sandbox(session, "gateway-under-test"), rig.namespace)
     usage = await rig.ended(session)
     assert usage.closed_reason is SessionEnd.KILLED
     assert "gateway" in usage.closed_message
@@ -128,7 +128,7 @@ async def test_a_sandbox_of_a_user_is_nobodys_orphan(rig: Rig) -> None:
     made = _sandbox(session, "")
     del made["metadata"]["annotations"]
     await rig.kube.create(SANDBOXES, made, rig.namespace)
-    await rig.kube.create(SANDBOXES, _sandbox("s-other", "gateway-under-test/earlier"), rig.namespace)
+    await rig.kube.create(SANDBOXES, _sandbox("s-other", "gateway-under-test"), rig.namespace)
     other = wire.Open(path=f"session/{rig.namespace}/s-other", parent=f"agent/{rig.namespace}/coder", grace_ms=600_000)
     await rig.ledger.open(other)
     await rig.ended("s-other")

@@ -143,6 +143,21 @@ async def test_a_token_opens_lists_and_kills_as_far_as_its_role_goes(rig: Rig) -
 
 @pytest.mark.integration
 @in_module
+async def test_who_may_only_look_does_not_kill(rig: Rig) -> None:
+    token = await rig.token("viewer")
+    await a_role(rig, "viewer", ["get", "list"])
+    session = (await rig.run("echo"))[0].data["id"]
+
+    async def allowed() -> bool:
+        return (await ask(rig, "GET", rig.sessions_url(session), token))[0] == 200
+
+    await until(allowed)
+    assert (await ask(rig, "GET", rig.sessions_url(), token))[0] == 200
+    assert (await ask(rig, "DELETE", rig.sessions_url(session), token))[0] == 403
+
+
+@pytest.mark.integration
+@in_module
 async def test_who_may_not_look_is_not_told_what_there_is(rig: Rig) -> None:
     token = await rig.token("nosy")
     assert (await ask(rig, "GET", rig.sessions_url("s-aaaaaaaaaaaaaaaa"), token))[0] == 403

@@ -7,7 +7,6 @@ one leaves it, and connections that are open stay.
 
 import asyncio
 import logging
-import secrets
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -20,7 +19,7 @@ from aiohttp import web
 from ambit.gateway.ledger_events import LedgerEvents
 from ambit.gateway.sessions.endpoints import Endpoints
 from ambit.gateway.sessions.hosts import HostClient, Signer
-from ambit.gateway.sessions.opening import Incarnation, Opener
+from ambit.gateway.sessions.opening import Opener
 from ambit.gateway.sessions.orphans import orphans
 from ambit.gateway.sessions.people import People
 from ambit.gateway.sessions.service import SessionService
@@ -88,10 +87,9 @@ async def serve(
     certificate cannot be read.
     """
     signer = Signer((settings.signer_dir / "private.pem").read_bytes())
-    incarnation = Incarnation(settings.pod_name, secrets.token_hex(4))
     watches = Watches(kube, settings.control_namespace)
     async with HostClient(signer) as hosts:
-        opener = Opener(kube, ledger, hosts, watches, facts, incarnation)
+        opener = Opener(kube, ledger, hosts, watches, facts, settings.pod_name)
         service = SessionService(opener, kube, ledger, hosts, watches)
         events = LedgerEvents(ledger)
         events.subscribe(service.on_event)
@@ -106,7 +104,7 @@ async def serve(
                 tasks.create_task(watches.run()),
                 tasks.create_task(events.run()),
                 tasks.create_task(_listen(runner, settings, watches, listener)),
-                tasks.create_task(_end_orphans(service, watches, incarnation)),
+                tasks.create_task(_end_orphans(service, watches, settings.pod_name)),
             ]
             try:
                 yield listener
@@ -160,14 +158,13 @@ def _tls(tls_dir: Path, client_ca_pem: str) -> ssl.SSLContext:
     return context
 
 
-async def _end_orphans(service: SessionService, watches: Watches, incarnation: Incarnation) -> None:
+async def _end_orphans(service: SessionService, watches: Watches, pod_name: str) -> None:
     await watches.synced()
     suspected: set[str] = set()
     while True:
         found = orphans(
             watches.sandboxes.items.values(),
-            pod=incarnation.pod,
-            incarnation=incarnation.id,
+            pod=pod_name,
             running={path.partition("/")[2] for path in service.runs},
             gateways=watches.gateways,
         )

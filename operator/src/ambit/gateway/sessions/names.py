@@ -7,7 +7,7 @@ SESSION_LABEL: Final = "ambit.dev/session"
 POOL_LABEL: Final = "ambit.dev/pool"
 COMPONENT_LABEL: Final = "ambit.dev/component"
 OPENED_BY_ANNOTATION: Final = "ambit.dev/opened-by"
-"""On a Sandbox: `<pod>/<incarnation>` of the gateway whose caller it runs for."""
+"""On a Sandbox: the pod of the gateway whose caller it runs for."""
 
 ISOLATE_HOST: Final = "isolate-host"
 GATEWAY: Final = "gateway"

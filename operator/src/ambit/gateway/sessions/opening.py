@@ -49,17 +49,6 @@ class Request:
     bounds: BoundsOverride | None = None
 
 
-@dataclass(frozen=True)
-class Incarnation:
-    """Which process of which pod this gateway is."""
-
-    pod: str
-    id: str
-
-    def __str__(self) -> str:
-        return f"{self.pod}/{self.id}"
-
-
 class Opener:
     """Opens sessions."""
 
@@ -70,14 +59,14 @@ class Opener:
         hosts: HostClient,
         watches: Watches,
         facts: Callable[[], Facts],
-        incarnation: Incarnation,
+        pod_name: str,
     ) -> None:
         self._kube = kube
         self._ledger = ledger
         self._hosts = hosts
         self._watches = watches
         self._facts = facts
-        self._incarnation = incarnation
+        self._pod_name = pod_name
 
     async def open(self, request: Request, identity: Identity) -> tuple[Run, Conducted]:
         """Opens the session's account and begins it. Raises RefusedCall."""
@@ -184,7 +173,7 @@ class Opener:
                 " it",
             )
         await self._open_account(run, policy, CONTAINER_GRACE_MS, attributes)
-        made = sandbox(agent, run.id, request.input, request.bounds, str(self._incarnation))
+        made = sandbox(agent, run.id, request.input, request.bounds, self._pod_name)
         try:
             created = await self._kube.create(SANDBOXES, made, run.namespace)
         except ApiError as error:

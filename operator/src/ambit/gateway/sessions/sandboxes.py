@@ -45,7 +45,7 @@ class SandboxView(msgspec.Struct):
 
     @property
     def opened_by(self) -> str | None:
-        """`<pod>/<incarnation>` of the gateway whose caller it runs for; None: nobody's, or a user's own."""
+        """The pod of the gateway whose caller it runs for; None: a user's own."""
         return self.metadata.annotations.get(OPENED_BY_ANNOTATION) if self.spec.session else None
 
 

@@ -89,14 +89,10 @@ class SessionService:
     async def kill(self, session: wire.Usage, by: str) -> wire.Usage:
         """Kills a session; when this returns, nothing of it is running. Raises RefusedCall."""
         namespace, name = session.path.split("/")[1:]
-        message = f"killed by {by}"
         try:
-            await self._ledger.kill(wire.Kill(path=session.path, reason=message, by=by))
+            await self._ledger.kill(wire.Kill(path=session.path, reason=f"killed by {by}", by=by))
         except LedgerUnavailable as error:
             raise ledger_away() from error
-        ours = self.runs.get(session.path)
-        if ours is not None:
-            ours[0].stop(SessionEnd.KILLED, message)
         if session.attributes.get("environment") == ISOLATE:
             await self._end_isolate(session, namespace, name)
         else:
