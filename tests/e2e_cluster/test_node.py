@@ -211,7 +211,7 @@ def test_killing_its_first_process_ends_pods_and_mounts_too_and_a_new_cluster_st
 
     assert wait_until(lambda: machine_state.processes_of(NAME) == set(), DEADLINE_S)
     killed = machine_state.read(traces_of_others()).difference(before)
-    assert set(killed) <= {"links", "cgroups", "folders"}, killed
+    assert set(killed) <= {"links", "routes", "cgroups", "folders"}, killed
     cluster.up(ONE_NODE)
     assert all(component.healthy for component in cluster.status())
 
