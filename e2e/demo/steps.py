@@ -40,7 +40,7 @@ def bring_up(cluster: Cluster) -> Path:
 def build_and_load(cluster: Cluster) -> dict[str, str]:
     """The images that the demo runs, built and on the cluster's nodes: reference by name."""
     built = [line.split(maxsplit=2) for line in output(module("e2e.images", "build", *IMAGES)).splitlines()]
-    show(cluster.command("load", *(path for _, _, path in built)))
+    show(cluster.command("load", *(path for name, _, path in built if name in IMAGES)))
     return {name: reference for name, reference, _ in built}
 
 
