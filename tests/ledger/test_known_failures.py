@@ -167,6 +167,11 @@ def test_a_clock_that_is_put_back_opens_an_old_window_again() -> None:
     ledger.tree = ledger.replayed()
     assert isinstance(ledger.reserve(calls(1)), Wait)
     assert ledger.limit_usage(TEAM) == (1, 0)
+    ledger.budget(a_limit(3, Window.MINUTE), parent=ORGANISATION)
+    ledger.reserve(calls(2), hold="meanwhile")
+    assert ledger.limit_usage(TEAM) == (1, 2)
+    ledger.settle(calls(1), "meanwhile")
+    assert ledger.limit_usage(TEAM) == (2, 0), "what is granted while time stands still counts in the window that runs"
 
 
 def test_a_refused_call_still_charged() -> None:
