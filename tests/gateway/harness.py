@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, cast
 
 import anthropic
 import jwt
@@ -78,7 +78,12 @@ class Gateway:
         return f"http://{self.plane.isolate_address}"
 
     async def tenant(
-        self, *limits: Limit, scripts: Mapping[str, str] | None = None, provider: str = "OpenAI", **route: Any
+        self,
+        *limits: Limit,
+        scripts: Mapping[str, str] | None = None,
+        provider: str = "OpenAI",
+        url: str | None = None,
+        **route: Any,
     ) -> "Tenant":
         """A namespace of its own: a Budget with these limits, an Agent, and its models: name → the model's script."""
         namespace = f"team-{next(self._tenants)}"
@@ -88,7 +93,7 @@ class Gateway:
         scripts = {"smart": "tokens=5&input=100"} if scripts is None else scripts
         for name, script in scripts.items():
             model = f"scripted?tag={namespace}&{script}"
-            self.world.put(a_route(f"{namespace}-{name}", self.models.url, model, provider=provider, **route))
+            self.world.put(a_route(f"{namespace}-{name}", url or self.models.url, model, provider=provider, **route))
         self.world.put(an_agent(namespace, "researcher", {name: f"{namespace}-{name}" for name in scripts}))
         return tenant
 
@@ -135,9 +140,11 @@ class Tenant:
 
     async def settled(self, path: str | None = None) -> wire.Usage:
         """The usage once nothing is held any more (the answer comes a moment before the settlement)."""
-        while (usage := await self.usage(path)).held != Amount():
-            await asyncio.sleep(0)
-        return usage
+        while True:
+            usage = await self.usage(path)
+            if usage.held == Amount():
+                return usage
+            await asyncio.sleep(0.005)
 
     def openai(self, token: str, **options: Any) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(api_key=token, base_url=f"{self.gateway.sandbox_url}/openai/v1", **options)
@@ -147,17 +154,23 @@ class Tenant:
 
 
 @asynccontextmanager
-async def running(
-    folder: Path,
+async def running(folder: Path, **settings: Any) -> AsyncGenerator[Gateway]:
+    """A gateway, its ledger and the model server, with the Budget `organisation`, without limits."""
+    async with ledger_server.running(folder) as process, running_with(process, **settings) as gateway:
+        yield gateway
+
+
+@asynccontextmanager
+async def running_with(
+    process: ledger_server.Server,
     *,
     limits: Limits | None = None,
     hold_expires_in_ms: int = 60_000,
     silence_s: float = 60.0,
     drain_s: float = 0.0,
 ) -> AsyncGenerator[Gateway]:
-    """A gateway, its ledger and the model server, with the Budget `organisation`, without limits."""
+    """The same with a ledger that outlives the gateway."""
     async with AsyncExitStack() as stack:
-        process = await stack.enter_async_context(ledger_server.running(folder))
         models = await stack.enter_async_context(model_server())
         ledger = await stack.enter_async_context(process.client("gateway"))
         operator = await stack.enter_async_context(process.client("operator"))
@@ -174,6 +187,12 @@ async def running(
         )
         async with data_plane.serve(settings, ledger, world, reviewer) as plane:
             yield Gateway(plane, world, models, ledger, operator, process, reviewer)
+
+
+def error_body(error: openai.APIStatusError | anthropic.APIStatusError) -> dict[str, Any]:
+    """The body of a refusal as the SDK gives it."""
+    assert isinstance(error.body, dict)
+    return cast(dict[str, Any], error.body)
 
 
 def usd(amount_nanos: int, window: Window = Window.LIFETIME) -> Limit:

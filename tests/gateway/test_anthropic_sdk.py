@@ -7,7 +7,7 @@ import pytest
 from anthropic.types import MessageParam
 
 from ambit.ledger.amounts import Amount
-from tests.gateway.harness import Gateway, Tenant, calls
+from tests.gateway.harness import Gateway, Tenant, calls, error_body
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HELLO: list[MessageParam] = [{"role": "user", "content": "hello"}]
@@ -72,10 +72,10 @@ async def test_an_exhausted_bound_is_402_with_our_message_and_is_not_tried_again
     assert answer.status_code == 402
     assert answer.response.headers["x-should-retry"] == "false"
     assert f"{tenant.session()} allows 1 modelCalls in its lifetime: 1 modelCalls spent" in str(answer)
-    assert isinstance(answer.body, dict)
-    assert answer.body["type"] == "error"
-    assert answer.body["error"]["type"] == "billing_error"
-    assert answer.body["error"]["bound"] == "modelCalls per Lifetime"
+    body = error_body(answer)
+    assert body["type"] == "error"
+    assert body["error"]["type"] == "billing_error"
+    assert body["error"]["bound"] == "modelCalls per Lifetime"
     assert len(tenant.received) == 1
 
 

@@ -18,7 +18,7 @@ from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Limit, Window
 from ambit.policy import RouteBinding
 from ambit.policy.price import Price
-from tests.gateway.harness import ORGANISATION, Gateway, Tenant, calls, tokens, usd
+from tests.gateway.harness import ORGANISATION, Gateway, Tenant, calls, error_body, tokens, usd
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 in_module = pytest.mark.asyncio(loop_scope="module")
@@ -27,7 +27,10 @@ in_module = pytest.mark.asyncio(loop_scope="module")
 # -- pure -----------------------------------------------------------------------
 
 
-def a_route(price: Price = Price(1_000_000, 4_000_000, 100_000, 1_250_000), **limits: int) -> RouteBinding:
+PRICE = Price(1_000_000, 4_000_000, 100_000, 1_250_000)
+
+
+def a_route(price: Price = PRICE, **limits: int) -> RouteBinding:
     standard = {"context_tokens": 100_000, "max_output_tokens": 8000, "prompt_overhead_tokens": 64}
     return RouteBinding(
         name="smart",
@@ -201,9 +204,8 @@ async def test_a_full_minute_is_429_with_a_short_wait_and_not_final(gateway: Gat
     headers = refused.value.response.headers
     assert 1 <= int(headers["retry-after"]) <= 30
     assert "x-should-retry" not in headers
-    assert isinstance(refused.value.body, dict)
-    assert refused.value.body["bound"] == "modelCalls per Minute"
-    assert refused.value.body["resetsAt"].endswith("Z")
+    assert error_body(refused.value)["bound"] == "modelCalls per Minute"
+    assert error_body(refused.value)["resetsAt"].endswith("Z")
 
 
 @in_module
@@ -212,8 +214,7 @@ async def test_a_day_that_is_spent_says_when_it_ends(gateway: Gateway) -> None:
     async with tenant.openai(await tenant.open()) as client:
         with pytest.raises(openai.APIStatusError) as refused:
             await client.chat.completions.create(model="smart", messages=HELLO)
-    assert isinstance(refused.value.body, dict)
     assert refused.value.status_code == 402
-    assert refused.value.body["bound"] == "usd per Day"
-    assert refused.value.body["limit"] == "0.000000001"
-    assert refused.value.body["resetsAt"].endswith("T00:00:00Z")
+    assert error_body(refused.value)["bound"] == "usd per Day"
+    assert error_body(refused.value)["limit"] == "0.000000001"
+    assert error_body(refused.value)["resetsAt"].endswith("T00:00:00Z")

@@ -25,7 +25,7 @@ def a_call(*, choices: int = 1, wants_usage: bool = False) -> Call:
 
 
 def a_stream(form: type[OpenAI] | type[Anthropic], script: str, **body: Any) -> bytes:
-    asked = {"model": "m", "messages": [], "stream_options": {"include_usage": True}, **body}
+    asked: dict[str, Any] = {"model": "m", "messages": [], "stream_options": {"include_usage": True}, **body}
     return b"".join(form.events(plan(asked, script_of(f"m?{script}"))))
 
 

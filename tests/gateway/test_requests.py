@@ -53,8 +53,7 @@ AMBIGUOUS = [
 @pytest.mark.parametrize("body", AMBIGUOUS, ids=[repr(body[-40:]) for body in AMBIGUOUS])
 def test_what_two_readers_could_read_differently_is_400(wire: WireFormat, body: bytes) -> None:
     with pytest.raises(RefusedCall) as refused:
-        call = parse(wire, body)
-        wire.rewrite(call, "m", 1)
+        wire.rewrite(parse(wire, body), "m", 1)
     assert (refused.value.status, refused.value.reason) == (400, "Malformed")
 
 

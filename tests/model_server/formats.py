@@ -31,6 +31,7 @@ class Plan:
 def plan(body: Json, script: Script) -> Plan:
     """What the script makes of a request."""
     allowed = body.get("max_completion_tokens") or body.get("max_tokens") or script.tokens
+    options: Json = body.get("stream_options") or {}
     output = script.tokens if script.ignore_max else min(script.tokens, allowed)
     prompt = len(msgspec.json.encode([body.get("messages"), body.get("system"), body.get("tools")]))
     return Plan(
@@ -40,7 +41,7 @@ def plan(body: Json, script: Script) -> Plan:
         output_tokens=output,
         input_tokens=prompt // 4 if script.input is None else script.input,
         cut_short=output < script.tokens,
-        include_usage=bool((body.get("stream_options") or {}).get("include_usage")),
+        include_usage=bool(options.get("include_usage")),
     )
 
 

@@ -26,6 +26,8 @@ from ambit.telemetry.reasons import Refusal
 
 _log = logging.getLogger(__name__)
 
+DRAIN_S: Final = 10.0
+"""How long a call goes on after its client has gone, to learn what it used."""
 NOT_CHARGED: Final = frozenset({400, 401, 403, 404, 413, 422, 429, 529})
 """A provider that answers so has refused the call, and bills nothing."""
 NOT_FORWARDED: Final = HOP_BY_HOP | {
@@ -106,6 +108,7 @@ class Calls:
             lambda event_stream: wire.meter(call, event_stream),
             lambda: JsonMeter(lambda _: None),
             silence_s=self._silence_s,
+            drain_s=DRAIN_S,
         )
         with self._live.entered(session.path, relay):
             try:

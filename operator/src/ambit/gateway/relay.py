@@ -12,8 +12,6 @@ from ambit.gateway.server.http import HOP_BY_HOP, Headers, named_in_connection
 from ambit.gateway.server.parser import body_length
 from ambit.gateway.server.upstream import BrokenOff, UpstreamConnection
 
-DRAIN_S: Final = 10.0
-"""How long a call goes on after its client has gone, to learn what it used."""
 NOT_PASSED_ON: Final = HOP_BY_HOP | {
     b"content-length",
     b"set-cookie",  # the provider's session with the gateway, which agents would share
@@ -65,7 +63,7 @@ class Relay:
         opaque_meter: Callable[[], Meter],
         *,
         silence_s: float,
-        drain_s: float = DRAIN_S,
+        drain_s: float,
     ) -> None:
         self._exchange = exchange
         self._meter_of = meter
