@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from ambit.kube import Conflict, KubeClient, KubeConfig, NotFound
 from ambit.kube import resources as kinds
 from ambit.ledger.client import LedgerClient
 from tests.api.apiserver import connected
+from tests.control.rights import an_operators_kubeconfig
 from tests.ledger import server as ledgers
 
 PROGRAM = Path(__file__).with_name("operator_process.py")
@@ -219,6 +220,7 @@ async def a_rig(folder: Path) -> AsyncGenerator[Rig]:
         ledgers.running(folder / "ledger") as server,
         KubeClient(KubeConfig.load(os.environ)) as client,
         server.client("operator") as ledger,
+        AsyncExitStack() as stack,
     ):
         operator = Operator(
             {
@@ -235,6 +237,11 @@ async def a_rig(folder: Path) -> AsyncGenerator[Rig]:
         service = {"metadata": {"name": "ambit-gateway"}, "spec": {"ports": [{"port": 8080}]}}
         await client.create(kinds.SERVICES, service, control)
         kubelet = Kubelet(client, "", node)
+        kubeconfig = folder / "kubeconfig"
+        operator.environ["KUBECONFIG"] = str(kubeconfig)
+        await stack.enter_async_context(
+            an_operators_kubeconfig(client, control, Path(os.environ["KUBECONFIG"]), kubeconfig)
+        )
         try:
             yield Rig(client, ledger, server, folder / "ledger", operator, control, "", kubelet)
         finally:
@@ -254,6 +261,8 @@ async def a_namespace(rig: Rig) -> AsyncGenerator[None]:
         yield
     finally:
         await rig.revive()
+        for sandbox in await rig.client.list(kinds.SANDBOXES, rig.namespace):
+            await rig.client.delete(kinds.SANDBOXES, sandbox["metadata"]["name"], rig.namespace)
         await rig.client.delete(kinds.NAMESPACES, rig.namespace)
         async with asyncio.timeout(30):
             while any([await rig.client.list(kind, rig.namespace) for kind in (kinds.SANDBOXES, kinds.PODS)]):

@@ -131,7 +131,6 @@ async def test_a_session_runs_to_its_end_and_leaves_nothing(rig: Rig) -> None:
 
     await rig.client.delete(kinds.SANDBOXES, "one", rig.namespace)
     await rig.until_gone(kinds.SANDBOXES, "one")
-    await rig.kubelet.takes_away(pod)
     for kind, name in ((kinds.NETWORK_POLICIES, pod), (kinds.SECRETS, f"{pod}-token"), (kinds.PODS, pod)):
         await rig.until_gone(kind, name)
 

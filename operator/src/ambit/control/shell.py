@@ -139,7 +139,8 @@ async def run(
 
     for kind in world.kinds:
         _watch(registry, kind, relister)
-    await kopf.operator(registry=registry, clusterwide=True, standalone=True)
+    identity: Any = "ambit-operator"  # else kopf asks for the user's name, which a Pod's user has not
+    await kopf.operator(registry=registry, clusterwide=True, standalone=True, identity=identity)
 
 
 def _watch(registry: kopf.OperatorRegistry, kind: Kind, relister: Relister) -> None:
