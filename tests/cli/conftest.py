@@ -127,7 +127,7 @@ class Shell:
             "-c",
             AMBIT,
             *arguments,
-            env=os.environ | {"KUBECONFIG": str(config), "COLUMNS": "200"},
+            env=os.environ | {"KUBECONFIG": str(config)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

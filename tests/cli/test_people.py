@@ -89,7 +89,7 @@ async def test_sessions_are_listed_and_killed_by_name(shell: Shell) -> None:
         assert (killed.code, killed.out) == (0, f"{shell.rig.namespace}/{session}: Killed\n")
         _, err = await asyncio.wait_for(process.communicate(), 20)
         assert process.returncode == 1
-        assert b"killed by" in err
+        assert b"killed (by " in err
     of_context = await shell.call("sessions", "--all")
     assert session in of_context.out
 

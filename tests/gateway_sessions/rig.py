@@ -8,7 +8,7 @@ import json
 import os
 import ssl
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,6 +69,7 @@ class Rig:
 
     kube: KubeClient
     namespace: str
+    ledger_url: str
     ledger: LedgerClient
     """As the gateway."""
     operator: LedgerClient
@@ -166,13 +167,15 @@ def output(stream: list[Event]) -> str:
 
 
 @asynccontextmanager
-async def a_rig(folder: Path, *, runtime_limit_ms: int | None = None) -> AsyncGenerator[Rig]:
-    """A rig without an isolate host. `runtime_limit_ms`: of the Budget `default`."""
+async def a_rig(
+    folder: Path, *, runtime_limit_ms: int | None = None, ledger_environ: Mapping[str, str] | None = None
+) -> AsyncGenerator[Rig]:
+    """A rig without an isolate host. `runtime_limit_ms`: of the Budget `default`; `ledger_environ`: for its process."""
     config = KubeConfig.load(os.environ)
     (folder / "ledger").mkdir()
     async with (
         KubeClient(config) as kube,
-        running_ledger(folder / "ledger") as server,
+        running_ledger(folder / "ledger", ledger_environ) as server,
         server.client("gateway") as ledger,
         server.client("operator") as operator,
     ):
@@ -217,7 +220,7 @@ async def a_rig(folder: Path, *, runtime_limit_ms: int | None = None) -> AsyncGe
                     aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=administrator)) as client,
                     aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=nobody)) as stranger,
                 ):
-                    yield Rig(kube, namespace, ledger, operator, listener, client, stranger, trusted)
+                    yield Rig(kube, namespace, server.url, ledger, operator, listener, client, stranger, trusted)
         finally:
             background.cancel()
             await asyncio.gather(background, return_exceptions=True)
@@ -226,16 +229,19 @@ async def a_rig(folder: Path, *, runtime_limit_ms: int | None = None) -> AsyncGe
 
 @asynccontextmanager
 async def a_rig_with_host(
-    folder: Path, *, runtime_limit_ms: int | None = None, **environment: str
+    folder: Path, *, runtime_limit_ms: int | None = None, ledger_environ: Mapping[str, str] | None = None
 ) -> AsyncGenerator[Rig]:
     """A rig whose pool `default` has one host."""
-    async with a_rig(folder, runtime_limit_ms=runtime_limit_ms) as rig, a_host_of(rig, folder, **environment) as host:
+    async with (
+        a_rig(folder, runtime_limit_ms=runtime_limit_ms, ledger_environ=ledger_environ) as rig,
+        a_host_of(rig, folder) as host,
+    ):
         rig.host = host
         yield rig
 
 
 @asynccontextmanager
-async def a_host_of(rig: Rig, folder: Path, **environment: str) -> AsyncGenerator[Host]:
+async def a_host_of(rig: Rig, folder: Path) -> AsyncGenerator[Host]:
     """A host of the pool `default`, and its Pod."""
     # All of 127/8 is the loopback's: each host listens on its well-known port without being in another's way.
     address = f"127.18.{os.getpid() % 250}.{next(_hosts)}"
@@ -255,7 +261,6 @@ async def a_host_of(rig: Rig, folder: Path, **environment: str) -> AsyncGenerato
         AMBIT_POD_UID=rig.host_uid,
         AMBIT_HOST_LISTEN=f"{address}:8082",
         AMBIT_GATEWAY_PUBLIC_KEY=public_key,
-        **environment,
     ) as host:
         host.signer = signer
         status = {
@@ -279,6 +284,9 @@ def _write_keys(folder: Path) -> str:
             for name, content in write.data.items():
                 (target / name).write_bytes(content)
     trust = next(write for write in writes if isinstance(write, WriteTrust))
+    (folder / "trust").mkdir()
+    for name, content in trust.data.items():
+        (folder / "trust" / name).write_text(content)
     return trust.data[GATEWAY_CA_PEM]
 
 

@@ -71,6 +71,8 @@ async def test_a_caller_who_goes_away_has_the_session_killed(rig: Rig) -> None:
         answer.close()
     usage = await rig.ended(opened.data["id"])
     assert usage.closed_reason is SessionEnd.KILLED
+    assert usage.closed_message == "its caller went away (by ambit-gateway)"
+    await finish(rig, opened.data["id"], SessionEnd.KILLED)
 
 
 async def test_a_sandbox_that_is_deleted_ends_its_session(rig: Rig) -> None:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from ambit.cli.table import aligned
+
 if TYPE_CHECKING:
-    from ambit.client import Ended, SessionView
+    from ambit.cli.session_output import SessionOutput
+    from ambit.client import SessionView
 
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130
@@ -70,16 +73,28 @@ CONTROL_NAMESPACE = click.option(
     metavar="NAME=AMOUNT",
     help="Tightens one of the Agent's bounds for this session, e.g. runtime=10m, usd=0.50, tokens=100k, modelCalls=20.",
 )
+@click.option(
+    "--output",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="json: the session's events, one object a line, for programs.",
+)
 @CONTEXT
 @CONTROL_NAMESPACE
-def run(agent: Target, session_input: str, bounds: dict[str, str], context: str | None, control_namespace: str) -> None:
+def run(
+    agent: Target, session_input: str, bounds: dict[str, str], form: str, context: str | None, control_namespace: str
+) -> None:
     """Runs one session of an Agent (NAMESPACE/NAME), with INPUT or, if that is `-`, what comes on standard input.
 
     Its output goes to standard output as it comes, what it used to standard error at the end. The exit code is the
     container's; else 0 if the agent completed, and 1 if not. Ctrl-C kills the session.
     """
     text = sys.stdin.read() if session_input == "-" else session_input
-    _exit(_run(agent, text, bounds, context, control_namespace))
+    from ambit.cli.session_output import JsonLines, Text
+
+    _exit(_run(agent, text, bounds, JsonLines() if form == "json" else Text(), context, control_namespace))
 
 
 @click.command()
@@ -101,7 +116,14 @@ def kill(session: Target, context: str | None, control_namespace: str) -> None:
     _exit(_kill(session, context, control_namespace))
 
 
-async def _run(agent: Target, text: str, bounds: dict[str, str], context: str | None, control_namespace: str) -> int:
+async def _run(
+    agent: Target,
+    text: str,
+    bounds: dict[str, str],
+    shown: "SessionOutput",
+    context: str | None,
+    control_namespace: str,
+) -> int:
     from ambit.client import Ended, Output, connect
 
     async with connect(control_namespace=control_namespace, context=context) as client:
@@ -113,17 +135,18 @@ async def _run(agent: Target, text: str, bounds: dict[str, str], context: str | 
                 loop.add_signal_handler(number, interrupted.set)
             killing = asyncio.create_task(_kill_when(interrupted, client, session.opened))
             ended: Ended | None = None
+            await _write(shown.opened(session.opened))
             try:
                 async for event in session:
                     if isinstance(event, Output):
-                        await _write(event.text)
+                        await _write(shown.output(event.text))
                     else:
                         ended = event
             finally:
                 killing.cancel()
                 await asyncio.gather(killing, return_exceptions=True)
         assert ended is not None  # the stream ends with it, or raises
-        _show_end(agent, session.opened.id, ended)
+        await _write(shown.ended(session.opened, ended))
         if interrupted.is_set():
             return EXIT_INTERRUPTED
         if ended.exit_code:
@@ -142,41 +165,14 @@ async def _kill_when(interrupted: asyncio.Event, client: Any, opened: Any) -> No
         click.echo(f"ambit: {error}", err=True)
 
 
-async def _write(text: str) -> None:
+async def _write(data: bytes) -> None:
     """Writes whatever the terminal's encoding is; a reader who stops reading does not stop the event loop."""
 
     def write() -> None:
-        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
     await asyncio.to_thread(write)
-
-
-def _show_end(agent: Target, session: str, ended: "Ended") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    row: dict[str, str] = {
-        "SESSION": f"{agent.namespace}/{session}",
-        "ENDED": ended.reason,
-        "STARTED IN": "-" if ended.start_ms is None else f"{ended.start_ms} ms",
-    }
-    if ended.usage is not None:
-        row |= {
-            "RUNTIME": ended.usage.runtime,
-            "CALLS": str(ended.usage.model_calls),
-            "TOKENS": str(ended.usage.tokens),
-            "USD": ended.usage.usd,
-        }
-    for heading in row:
-        table.add_column(heading, no_wrap=True)
-    table.add_row(*row.values())
-    console = Console(stderr=True, soft_wrap=True)
-    console.print()
-    console.print(table)
-    if ended.message and not ended.ok:
-        console.print(ended.message, markup=False, highlight=False)
 
 
 async def _sessions(namespace: str | None, everything: bool, context: str | None, control_namespace: str) -> int:
@@ -194,14 +190,9 @@ async def _sessions(namespace: str | None, everything: bool, context: str | None
 
 
 def _show_sessions(found: "list[SessionView]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("SESSION", "AGENT", "ENVIRONMENT", "STATE", "AGE", "RUNTIME", "CALLS", "TOKENS", "USD"):
-        table.add_column(heading, no_wrap=True)
-    for one in found:
-        table.add_row(
+    heading = ("SESSION", "AGENT", "ENVIRONMENT", "STATE", "AGE", "RUNTIME", "CALLS", "TOKENS", "USD")
+    rows = [
+        (
             f"{one.namespace}/{one.id}",
             one.agent or "-",
             one.environment,
@@ -212,7 +203,9 @@ def _show_sessions(found: "list[SessionView]") -> None:
             str(one.usage.tokens),
             one.usage.usd,
         )
-    Console(soft_wrap=True).print(table)
+        for one in found
+    ]
+    click.echo(aligned(heading, rows))
 
 
 async def _kill(session: Target, context: str | None, control_namespace: str) -> int:

@@ -31,7 +31,7 @@ from ambit.telemetry.health import split_address
 from ambit.telemetry.reasons import SessionEnd
 
 CERTIFICATE_CHECK_S: Final = 30.0
-ORPHAN_CHECK_S: Final = 5.0
+ORPHAN_CHECK_S: Final = 2.0
 SHUTDOWN_S: Final = 10.0
 
 _log = logging.getLogger(__name__)

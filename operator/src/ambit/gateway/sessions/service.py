@@ -90,7 +90,7 @@ class SessionService:
         """Kills a session; when this returns, nothing of it is running. Raises RefusedCall."""
         namespace, name = session.path.split("/")[1:]
         try:
-            await self._ledger.kill(wire.Kill(path=session.path, reason=f"killed by {by}", by=by))
+            await self._ledger.kill(wire.Kill(path=session.path, reason="killed", by=by))
         except LedgerUnavailable as error:
             raise ledger_away() from error
         if session.attributes.get("environment") == ISOLATE:
