@@ -7,10 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
-from typing import Any, cast
+from typing import Any
 
 import anthropic
 import jwt
+import msgspec
 import openai
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -191,8 +192,7 @@ async def running_with(
 
 def error_body(error: openai.APIStatusError | anthropic.APIStatusError) -> dict[str, Any]:
     """The body of a refusal as the SDK gives it."""
-    assert isinstance(error.body, dict)
-    return cast(dict[str, Any], error.body)
+    return msgspec.convert(error.body, dict[str, Any])
 
 
 def usd(amount_nanos: int, window: Window = Window.LIFETIME) -> Limit:
