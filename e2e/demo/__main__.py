@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Final
 
 import click
 from rich.console import Console
@@ -11,6 +12,10 @@ from e2e.demo import steps
 from e2e.demo.checks import judge
 from e2e.demo.report import check_table, next_commands, session_table
 from e2e.demo.tools import Cluster, DemoFailed, Kubectl, client
+
+
+REPORT_COLUMNS: Final = 200
+"""Lines are left to the terminal to break: a figure that is cut off shows nothing."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,7 +32,7 @@ def main(context: click.Context, name: str, provider: str | None) -> None:
 def up(cluster: Cluster) -> None:
     """Does it all and checks it. Exit code 0 only if every check held."""
     started = time.monotonic()
-    progress, console = Progress(), Console()
+    progress, console = Progress(), Console(width=REPORT_COLUMNS)
     try:
         held = _demonstrate(cluster, progress, console)
     except DemoFailed as error:
@@ -69,9 +74,8 @@ def _demonstrate(cluster: Cluster, progress: Progress, console: Console) -> bool
     console.print()
     console.print(session_table(seen.sessions))
     console.print()
-    console.print(
-        kubectl.run("get", "budgets,agents,sandboxes", "--namespace", namespace), markup=False, highlight=False
-    )
+    shown = kubectl.run("get", "budgets,agents,sandboxes", "--namespace", namespace)
+    console.print(shown, markup=False, highlight=False, soft_wrap=True)
     console.print(check_table(checks))
     console.print(f"\nTry next, after `export KUBECONFIG={kubeconfig} PATH=$PWD/.venv/bin:$PATH`:", soft_wrap=True)
     for command in next_commands(namespace):

@@ -60,10 +60,14 @@ def _of_sessions(seen: Seen, sessions: dict[str, Session]) -> Iterator[Check]:
         committed = coder.output.count(": committed ")
         yield Check("coder committed to its repository", committed > 0, f"{committed} commits")
         ended = coder.reason == SessionEnd.RUNTIME_EXHAUSTED
-        yield Check("coder's container was ended by its runtime bound", ended, f"{coder.reason}: {coder.message}")
+        yield Check("coder's container was ended by its runtime bound", ended, _why_it_ended(coder))
     if (researcher := sessions.get("researcher")) is not None:
         ended = researcher.reason == SessionEnd.COMPLETED
-        yield Check("researcher answered and ended by itself", ended, f"{researcher.reason}: {researcher.message}")
+        yield Check("researcher answered and ended by itself", ended, _why_it_ended(researcher))
+
+
+def _why_it_ended(session: Session) -> str:
+    return f"{session.reason} {session.message}".strip()[:120]
 
 
 def _saw_its_402(seen: Seen, session: Session) -> Check:

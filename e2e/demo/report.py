@@ -11,12 +11,13 @@ from e2e.demo.sessions import Session
 
 def session_table(sessions: Iterable[Session]) -> Table:
     """One line for each session."""
-    table = Table(
-        "session", "environment", "started in", "ran for", "calls", "tokens", "money", "why it ended", box=None
+    table = _table(
+        "agent", "session", "environment", "started in", "ran for", "calls", "tokens", "money", "why it ended"
     )
     for session in sessions:
         table.add_row(
-            f"{session.agent} {session.id}",
+            session.agent,
+            session.id,
             session.environment,
             "?" if session.start_ms is None else f"{session.start_ms} ms",
             format_duration_ms(session.usage.runtime_ms // 1000 * 1000),
@@ -30,9 +31,17 @@ def session_table(sessions: Iterable[Session]) -> Table:
 
 def check_table(checks: Iterable[Check]) -> Table:
     """One line for each check."""
-    table = Table("", "what has to be so", "what was seen", box=None)
+    table = _table("", "what has to be so", "what was seen")
     for check in checks:
         table.add_row("✓" if check.held else "✗", check.statement, check.detail)
+    return table
+
+
+def _table(*headings: str) -> Table:
+    """Whole words and figures, however narrow the terminal is."""
+    table = Table(box=None)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
     return table
 
 

@@ -95,7 +95,7 @@ def read_session(lines: Iterable[str]) -> Session:
             start_ms=ended.get("startMs"),
             usage=_usage(ended["usage"]),
         )
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise UnreadableEvents(f"an event lacks {error}: {opened} … {ended}") from error
 
 

@@ -58,6 +58,7 @@ def test_a_refusal_without_a_reset_is_not_complete(at: str) -> None:
         (["Error: forbidden\n"], "not an event"),
         (["[]\n"], "not an event"),
         (lines(OPENED, {"event": "burp"}, ENDED), "there is no event 'burp'"),
+        (lines(OPENED, {**ENDED, "usage": None}), "an event lacks"),
         (lines(OPENED, {key: value for key, value in ENDED.items() if key != "usage"}), "lacks 'usage'"),
     ],
 )
