@@ -13,7 +13,6 @@ from e2e.demo.checks import judge
 from e2e.demo.report import check_table, next_commands, session_table
 from e2e.demo.tools import Cluster, DemoFailed, Kubectl, client
 
-
 REPORT_COLUMNS: Final = 200
 """Lines are left to the terminal to break: a figure that is cut off shows nothing."""
 
