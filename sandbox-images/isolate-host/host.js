@@ -82,7 +82,14 @@ export class AgentHost extends DurableObject {
         globalOutbound: this.ctx.exports.Egress({ props: { session } }),
       };
     });
+    this.ctx.waitUntil(this.#tellLoaded(session));
     return this.#isolate.getDurableObjectClass("Agent");
+  }
+
+  /** The supervisor has one agent loaded at a time: loads in a row would keep the heartbeat waiting like a hang. */
+  async #tellLoaded(session) {
+    await this.#isolate.getEntrypoint("Control").loaded().catch(() => undefined); // that it failed, the agent's fetch says
+    await this.env.OUTSIDE.fetch("http://outside/loaded", { method: "POST", headers: { "x-ambit-session": session } });
   }
 
   /** Ends the agent: its requests, timers and background work, its isolate, its database. Answers this object's id. */

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -27,6 +28,8 @@ GATEWAY_HOST = "gateway.ambit"
 """What agents call the gateway."""
 REQUESTS_PER_SESSION = 64
 TOKEN_REREAD_S = 10.0
+LOAD_DEADLINE_S = 1.0
+"""How long one agent's load keeps the next one waiting, at most."""
 
 
 class ProjectedToken:
@@ -73,14 +76,21 @@ class Outside:
             await self._client.close()
 
     def __call__(self, shard: Shard) -> web.Application:
-        async def code(request: web.Request) -> web.Response:
+        async def code(request: web.Request) -> web.StreamResponse:
             return await self._hand_out_code(shard, request)
+
+        async def loaded(request: web.Request) -> web.StreamResponse:
+            session = self._session(shard, request)
+            if session is not None:
+                session.loaded.set()
+            return web.Response(status=HTTPStatus.NO_CONTENT)
 
         async def egress(request: web.Request) -> web.StreamResponse:
             return await self._pass_on(shard, request)
 
         app = web.Application()
         app.router.add_get("/code", code)
+        app.router.add_post("/loaded", loaded)
         app.router.add_route("*", "/egress", egress)
         return app
 
@@ -89,12 +99,18 @@ class Outside:
         named = request.headers.getall("x-ambit-session", [])
         return self.sessions.on(shard, named[0]) if len(named) == 1 else None
 
-    async def _hand_out_code(self, shard: Shard, request: web.Request) -> web.Response:
+    async def _hand_out_code(self, shard: Shard, request: web.Request) -> web.StreamResponse:
         session = self._session(shard, request)
         raw = self._code.get(session.code_sha256) if session is not None else None
-        if raw is None:
+        if session is None or raw is None:
             return web.Response(status=HTTPStatus.NOT_FOUND)
-        return web.Response(body=raw, content_type="application/json")
+        response = web.Response(body=raw, content_type="application/json")
+        async with shard.loading:
+            await response.prepare(request)
+            await response.write_eof()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(session.loaded.wait(), LOAD_DEADLINE_S)
+        return response
 
     async def _pass_on(self, shard: Shard, request: web.Request) -> web.StreamResponse:
         session = self._session(shard, request)
@@ -158,7 +174,7 @@ def route(target: URL, gateway: URL) -> tuple[URL, URL | None]:
         raise ValueError(f"{str(target)!r} names no host")
     ours = (target.scheme, target.host, target.port) == ("http", GATEWAY_HOST, 80)
     to = gateway if ours else target
-    # Built anew, never joined: the path `//elsewhere/` would be taken for a host.
+    # Built from its parts, so that a path such as `//elsewhere/` can be nothing but a path.
     url = URL.build(
         scheme=gateway.scheme if ours else "http",
         authority=f"{to.host_subcomponent}:{to.port}",

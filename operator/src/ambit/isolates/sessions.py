@@ -42,6 +42,8 @@ class Session:
     shard: Shard
     requests: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
     """What its agent is asking of the gateway now."""
+    loaded: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the agent's code has been loaded, or never will be."""
     ending: asyncio.Task[None] | None = None
 
 
@@ -96,6 +98,7 @@ class Sessions:
             if len(self._ended) > ENDS_KEPT:
                 self._ended.popitem(last=False)
             metrics.ISOLATE_SESSION_ENDS.labels(reason).inc()
+            session.loaded.set()
             session.ending = asyncio.create_task(self._end(session))
         return session.ending
 

@@ -59,6 +59,8 @@ class Shard:
         self.retired = asyncio.Event()
         self.dead = asyncio.Event()
         self.end: ShardEnd | None = None
+        self.loading = asyncio.Lock()
+        """Held while an agent's code is loaded: several in a row would look like a hang."""
         self._settings = settings
         self._loads = 0
         self._running = 0
