@@ -3,7 +3,8 @@
 import pytest
 
 from ambit.ledger.auth import CACHE_S, AuthenticationUnavailable, Components
-from ambit.ledger.settings import Settings, SettingsError, parse_components
+from ambit.ledger.settings import Settings, parse_components
+from ambit.settings import SettingsError
 
 USERS = {"system:serviceaccount:ambit-system:ambit-gateway": "gateway"}
 

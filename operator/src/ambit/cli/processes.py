@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import click
@@ -39,7 +39,7 @@ def operator() -> None:
     from ambit.control.main import run
     from ambit.control.settings import Settings
 
-    _start("operator", run(Settings.from_env(os.environ)))
+    _start("operator", lambda: run(Settings.from_env(os.environ)))
 
 
 @click.command()
@@ -48,7 +48,7 @@ def gateway() -> None:
     from ambit.gateway.main import run
     from ambit.gateway.settings import Settings
 
-    _start("gateway", run(Settings.from_env(os.environ)))
+    _start("gateway", lambda: run(Settings.from_env(os.environ)))
 
 
 @click.command()
@@ -59,10 +59,11 @@ def ledger() -> None:
     from ambit.ledger.settings import Settings
 
     async def serve() -> None:
+        settings = Settings.from_env(os.environ)
         async with KubeClient(KubeConfig.load(os.environ)) as kube:
-            await run(Settings.from_env(os.environ), _TokenReviews(kube))
+            await run(settings, _TokenReviews(kube))
 
-    _start("ledger", serve())
+    _start("ledger", serve)
 
 
 @click.command("isolate-host")
@@ -71,7 +72,7 @@ def isolate_host() -> None:
     from ambit.isolates.main import run
     from ambit.isolates.settings import Settings
 
-    _start("isolate-host", run(Settings.from_env(os.environ)))
+    _start("isolate-host", lambda: run(Settings.from_env(os.environ)))
 
 
 @click.command()
@@ -83,26 +84,38 @@ def drain() -> None:
     from ambit.kube import KubeClient, KubeConfig
     from ambit.kube.config import TokenFile
     from ambit.ledger.client import LedgerClient
+    from ambit.settings import required
 
     async def end() -> None:
-        token = TokenFile(Path(os.environ["AMBIT_LEDGER_TOKEN_FILE"]), time.monotonic)
+        namespace = required(os.environ, "AMBIT_NAMESPACE", "ambit-system")
+        url = required(os.environ, "AMBIT_LEDGER_URL", "http://ambit-ledger.ambit-system:8090")
+        token_file = Path(required(os.environ, "AMBIT_LEDGER_TOKEN_FILE", "/var/run/secrets/ambit-ledger/token"))
         async with (
             KubeClient(KubeConfig.load(os.environ)) as kube,
-            LedgerClient(os.environ["AMBIT_LEDGER_URL"], token) as ledger_client,
+            LedgerClient(url, TokenFile(token_file, time.monotonic)) as ledger_client,
         ):
-            await end_everything(kube, ledger_client, os.environ["AMBIT_NAMESPACE"])
+            await end_everything(kube, ledger_client, namespace)
 
-    _start("drain", end())
+    _start("drain", end)
 
 
-def _start(component: str, process: Coroutine[Any, Any, None]) -> None:
-    """Runs a process to its end on uvloop; what ends it unexpectedly is its last log record, and exit code 1."""
+def _start(component: str, process: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a process to its end on uvloop.
+
+    What is wrong with its settings is one sentence and exit code 2; any other error its last log record, and 1.
+    """
     import uvloop
+
+    from ambit.kube import ConfigError
+    from ambit.settings import SettingsError
 
     logs.configure(component, os.environ.get("AMBIT_LOG_LEVEL", "INFO"))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(process)
+            runner.run(process())
+    except (SettingsError, ConfigError) as error:
+        click.echo(f"ambit {component}: {error}", err=True)
+        sys.exit(2)
     except Exception:  # noqa: BLE001 -- the edge of the process: whatever ends it is its last log record
         _LOG.exception("%s ended by an error", component)
         sys.exit(1)

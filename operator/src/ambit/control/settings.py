@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ambit.api.quantities import InvalidAmount, parse_duration_ms
-
-
-class SettingsError(ValueError):
-    """A variable is missing or wrong; the message says what to write."""
+from ambit.settings import SettingsError, required
 
 
 @dataclass(frozen=True)
@@ -37,17 +34,12 @@ class Settings:
         except InvalidAmount as wrong:
             raise SettingsError(f"AMBIT_SANDBOX_START_TIMEOUT: {wrong}") from wrong
         return cls(
-            namespace=_required(environ, "AMBIT_NAMESPACE", "the control plane's namespace, such as ambit-system"),
-            ledger_url=_required(environ, "AMBIT_LEDGER_URL", "such as http://ambit-ledger.ambit-system:8090"),
+            namespace=required(environ, "AMBIT_NAMESPACE", "ambit-system"),
+            ledger_url=required(environ, "AMBIT_LEDGER_URL", "http://ambit-ledger.ambit-system:8090"),
             ledger_token_file=Path(environ.get("AMBIT_LEDGER_TOKEN_FILE", "/var/run/secrets/ambit.dev/ledger/token")),
-            isolate_host_image=_required(environ, "AMBIT_ISOLATE_HOST_IMAGE", "the image ambit-isolate-host"),
+            isolate_host_image=required(
+                environ, "AMBIT_ISOLATE_HOST_IMAGE", "registry.example/ambit-isolate-host:0.1.0"
+            ),
             health_listen=environ.get("AMBIT_HEALTH_LISTEN", "0.0.0.0:9090"),
             start_timeout_ms=start_timeout_ms,
         )
-
-
-def _required(environ: Mapping[str, str], name: str, what: str) -> str:
-    value = environ.get(name)
-    if not value:
-        raise SettingsError(f"{name} is not set; give it {what}")
-    return value

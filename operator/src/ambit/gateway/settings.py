@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ambit.settings import positive_number, required
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -46,40 +48,20 @@ class Settings:
     def from_env(environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError, naming the variable and what to write."""
         return Settings(
-            namespace=_required(environ, "AMBIT_NAMESPACE", "ambit-system"),
+            namespace=required(environ, "AMBIT_NAMESPACE", "ambit-system"),
             service_account=environ.get("AMBIT_SERVICE_ACCOUNT", "ambit-gateway"),
-            ledger_url=_required(environ, "AMBIT_LEDGER_URL", "http://ambit-ledger.ambit-system:8090"),
-            ledger_token_file=Path(_required(environ, "AMBIT_LEDGER_TOKEN_FILE", "/var/run/ambit/ledger/token")),
-            trust_dir=Path(_required(environ, "AMBIT_TRUST", "/etc/ambit/trust")),
-            signer_dir=Path(_required(environ, "AMBIT_GATEWAY_SIGNER", "/etc/ambit/signer")),
-            tls_dir=Path(_required(environ, "AMBIT_GATEWAY_TLS", "/etc/ambit/tls")),
-            pod_name=environ.get("AMBIT_POD_NAME") or _required(environ, "HOSTNAME", "ambit-gateway-0"),
+            ledger_url=required(environ, "AMBIT_LEDGER_URL", "http://ambit-ledger.ambit-system:8090"),
+            ledger_token_file=Path(required(environ, "AMBIT_LEDGER_TOKEN_FILE", "/var/run/ambit/ledger/token")),
+            trust_dir=Path(required(environ, "AMBIT_TRUST", "/etc/ambit/trust")),
+            signer_dir=Path(required(environ, "AMBIT_GATEWAY_SIGNER", "/etc/ambit/signer")),
+            tls_dir=Path(required(environ, "AMBIT_GATEWAY_TLS", "/etc/ambit/tls")),
+            pod_name=environ.get("AMBIT_POD_NAME") or required(environ, "HOSTNAME", "ambit-gateway-0"),
             sandbox_listen=environ.get("AMBIT_SANDBOX_LISTEN", "0.0.0.0:8080"),
             isolate_listen=environ.get("AMBIT_ISOLATE_LISTEN", "0.0.0.0:8081"),
             people_listen=environ.get("AMBIT_PEOPLE_LISTEN", "0.0.0.0:8443"),
             health_listen=environ.get("AMBIT_HEALTH_LISTEN", "0.0.0.0:9090"),
             log_level=environ.get("AMBIT_LOG_LEVEL", "INFO"),
-            hold_expires_in_ms=_milliseconds(environ, "AMBIT_CALL_HOLD_MS", 120_000),
-            silence_ms=_milliseconds(environ, "AMBIT_UPSTREAM_SILENCE_MS", 600_000),
-            drain_ms=_milliseconds(environ, "AMBIT_DRAIN_MS", 30_000),
+            hold_expires_in_ms=positive_number(environ, "AMBIT_CALL_HOLD_MS", 120_000),
+            silence_ms=positive_number(environ, "AMBIT_UPSTREAM_SILENCE_MS", 600_000),
+            drain_ms=positive_number(environ, "AMBIT_DRAIN_MS", 30_000),
         )
-
-
-class SettingsError(Exception):
-    """A variable is missing or makes no sense."""
-
-
-def _required(environ: Mapping[str, str], name: str, example: str) -> str:
-    value = environ.get(name)
-    if not value:
-        raise SettingsError(f"{name} is not set; write for example {name}={example}")
-    return value
-
-
-def _milliseconds(environ: Mapping[str, str], name: str, default: int) -> int:
-    written = environ.get(name)
-    if written is None:
-        return default
-    if not written.isdecimal() or int(written) == 0:
-        raise SettingsError(f"{name}={written!r} is not a number of milliseconds; write for example {name}={default}")
-    return int(written)

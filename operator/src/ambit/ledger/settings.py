@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ambit.settings import SettingsError, required
+
 DEFAULT_LISTEN = "0.0.0.0:8090"
 DEFAULT_HEALTH_LISTEN = "0.0.0.0:9090"
-
-
-class SettingsError(Exception):
-    """A setting is missing or wrong; the message says what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +26,8 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
         """Reads them. Raises SettingsError."""
-        data = environ.get("AMBIT_LEDGER_DATA")
-        if not data:
-            raise SettingsError("AMBIT_LEDGER_DATA is not set: write the folder that keeps the journal")
         return cls(
-            data=Path(data),
+            data=Path(required(environ, "AMBIT_LEDGER_DATA", "/var/lib/ambit")),
             components=parse_components(environ.get("AMBIT_LEDGER_COMPONENTS", "")),
             listen=environ.get("AMBIT_LEDGER_LISTEN", DEFAULT_LISTEN),
             health_listen=environ.get("AMBIT_HEALTH_LISTEN", DEFAULT_HEALTH_LISTEN),
