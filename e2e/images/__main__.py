@@ -53,7 +53,7 @@ def build_images(names: list[str], builder: Builder, root: Path) -> Iterator[Bui
     Each is given out as soon as it is there.
     """
     wanted = all_references(REPOSITORY, in_build_order(names), base.identity())
-    with _locked(root):
+    with locked(root):
         for name, inputs in wanted.items():
             started = time.monotonic()
             path = builder.path(inputs.reference)
@@ -81,7 +81,7 @@ def _build(inputs: Inputs, builder: Builder) -> Path:
 
 
 @contextmanager
-def _locked(root: Path) -> Generator[None]:
+def locked(root: Path) -> Generator[None]:
     """One build at a time for a cache."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as lock:

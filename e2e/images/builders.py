@@ -73,7 +73,7 @@ class Buildah(Builder):
     def build(self, inputs: Inputs, context: Path, secrets: Mapping[str, Path]) -> Path:
         self._ensure_base()
         # Without time stamps the same files give the same layer; unchanged steps come from the storage.
-        reproducible = ["--timestamp", "0", "--layers"]
+        reproducible = ["--timestamp", "0", "--layers", "--force-rm"]
         alone = ["--isolation", "chroot", "--pull-never", "--signature-policy", str(self._policy), "--quiet"]
         self._run("build", *reproducible, *alone, *build_arguments(inputs, context, secrets), str(context))
         # Layers stay as they are, uncompressed: so those that are there already are neither read nor written again.
@@ -96,6 +96,9 @@ class Buildah(Builder):
     def _ensure_base(self) -> None:
         """The Debian base in the storage, under the name that Dockerfiles use."""
         self._root.mkdir(parents=True, exist_ok=True)
+        self._run(
+            "rm", "--all"
+        )  # containers, and their mounts, of builds that were killed; the lock says that none runs
         self._policy.write_text(
             '{"default": [{"type": "insecureAcceptAnything"}]}\n'
         )  # nothing is pulled from anywhere

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import tarfile
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from e2e.images.__main__ import build_images, cache_folder, choose_builder
+from e2e.images.__main__ import build_images, cache_folder, choose_builder, locked
+from e2e.images.catalogue import Image
+from e2e.images.inputs import Inputs
 from e2e.images.package_settings import package_secrets
 from tests.e2e_images.layers import traces_of_settings
 
@@ -69,6 +72,23 @@ def test_no_image_holds_package_settings_and_none_runs_as_root() -> None:
     for built in build_images([], choose_builder("buildah", root), root):
         assert traces_of_settings(built.path, secrets) == [], built.name
         assert config_of(built.path)["User"] == "65532:65532", built.name
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_a_build_that_fails_leaves_no_container_and_no_mount(tmp_path: Path) -> None:
+    root = cache_folder(os.environ)
+    builder = choose_builder("buildah", root)
+    for _ in build_images(["ambit-workspace"], builder, root):  # the base is there now
+        pass
+    dockerfile = "FROM docker.io/library/debian:bookworm-slim\nRUN false\n"
+    broken = Inputs(Image("broken", "Dockerfile", "."), dockerfile, (), "base", {})
+    (tmp_path / "Dockerfile").write_text(dockerfile)
+    with locked(root):
+        with pytest.raises(subprocess.CalledProcessError):
+            builder.build(broken, tmp_path, {})
+        mounts = Path("/proc/self/mountinfo").read_text()
+    assert str(root) not in mounts
 
 
 def config_of(layout: Path) -> dict[str, Any]:
