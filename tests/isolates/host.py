@@ -273,6 +273,7 @@ async def _start(
             "AMBIT_HEALTH_LISTEN": "127.0.0.1:0",
             "AMBIT_WORKERD": str(WORKERD),
             "AMBIT_SHARD_CONFIG": str(IMAGE / "shard.capnp"),
+            "AMBIT_HANG_MS": "200",
             **environment,
         },
     )

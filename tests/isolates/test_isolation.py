@@ -8,9 +8,27 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from tests.isolates.host import Host, a_host
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one_host() -> AsyncGenerator[Host]:
+    async with a_host() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def host(one_host: Host) -> Host:
+    """One host for all these tests, as for all sessions of a namespace; nothing is left of the session before."""
+    await one_host.nothing_left()
+    one_host.gateway.asked.clear()
+    one_host.gateway.answer = None
+    return one_host
 
 
 @dataclass
@@ -21,7 +39,7 @@ class Bait:
     connections: int = 0
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def bait() -> AsyncGenerator[Bait]:
     caught = Bait()
 
@@ -231,7 +249,7 @@ async def test_an_agent_is_given_these_things_and_no_others(host: Host) -> None:
     }
 
 
-async def test_sessions_share_neither_database_nor_memory_nor_files() -> None:
+async def test_sessions_share_neither_database_nor_memory_nor_files(host: Host) -> None:
     secretive = """
     import fs from "node:fs";
     export default {
@@ -252,14 +270,13 @@ async def test_sessions_share_neither_database_nor_memory_nor_files() -> None:
       },
     };
     """
-    async with a_host() as host:
-        together = asyncio.Barrier(4)
+    together = asyncio.Barrier(4)
 
-        async def all_at_once(request: object) -> web.StreamResponse:
-            await together.wait()
-            return web.Response(text="go on")
+    async def all_at_once(request: object) -> web.StreamResponse:
+        await together.wait()
+        return web.Response(text="go on")
 
-        host.gateway.answer = all_at_once
-        names = ("team-a/s-1", "team-a/s-2", "team-a/s-11", "team-b/s-1")
-        opened = await asyncio.gather(*(host.open(name, secretive) for name in names))
-        assert [json.loads(one.body) for one in opened] == [[["row", None], ["global", None], ["file", None]]] * 4
+    host.gateway.answer = all_at_once
+    names = ("team-a/s-1", "team-a/s-2", "team-a/s-11", "team-b/s-1")
+    opened = await asyncio.gather(*(host.open(name, secretive) for name in names))
+    assert [json.loads(one.body) for one in opened] == [[["row", None], ["global", None], ["file", None]]] * 4
