@@ -15,6 +15,7 @@ from ambit.api.budget import Budget
 from ambit.api.model_route import ModelRoute
 from ambit.api.sandbox import Sandbox
 from ambit.gateway.routes.credentials import Credentials
+from ambit.gateway.routes.reports import Reports
 from ambit.kube import Change, Key, KubeClient, ListWatch
 from ambit.kube import resources as kinds
 from ambit.policy import Facts, GatewayAccount, SecretKey
@@ -89,6 +90,7 @@ class WatchedWorld:
         self._namespaces.subscribe(self._changes.note)
         self._credentials = Credentials(client, self._needed_credentials, self._changes.note)
         self._routes.subscribe(lambda _: self._credentials.look_again())
+        self._reports = Reports(client, self._routes.items, self._credentials.states, self._changes.next)
         self._facts = Facts(
             gateway=gateway,
             budgets=_by_object_key(self._budgets.items),
@@ -134,6 +136,7 @@ class WatchedWorld:
                 group.create_task(watch.run())
             await self._routes.synced.wait()
             group.create_task(self._credentials.run())
+            group.create_task(self._reports.run())
 
     def _all(self) -> tuple[ListWatch[Any], ...]:
         return (self._agents, self._sandboxes, self._budgets, self._routes, self._namespaces)

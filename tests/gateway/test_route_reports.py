@@ -1,0 +1,92 @@
+"""What the gateway says of a route's Secret: whether it is there, once, and nothing else."""
+
+import asyncio
+import os
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from ambit.api.model_route import ModelRoute
+from ambit.gateway.routes.reports import report
+from ambit.gateway.routes.world import WatchedWorld
+from ambit.kube import KubeClient, KubeConfig
+from ambit.kube import resources as kinds
+from ambit.policy import CredentialState, GatewayAccount, SecretKey
+from tests.api.apiserver import connected
+from tests.policy.builders import a_route
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+KEYED = a_route(credential=("openai", "apiKey"))
+SECRET = SecretKey("team-a", "openai", "apiKey")
+
+
+def with_report(route: ModelRoute, state: CredentialState) -> ModelRoute:
+    condition = report(route, {SECRET: state}, NOW)
+    assert condition is not None
+    return route.model_copy(update={"status": route.status.model_copy(update={"conditions": (condition,)})})
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (CredentialState.READABLE, ("True", "Readable")),
+        (CredentialState.SECRET_MISSING, ("False", "SecretMissing")),
+        (CredentialState.KEY_MISSING, ("False", "KeyMissing")),
+        (CredentialState.FORBIDDEN, None),
+        (None, None),
+    ],
+)
+def test_what_is_said(state: CredentialState | None, said: tuple[str, str] | None) -> None:
+    condition = report(KEYED, {SECRET: state} if state else {}, NOW)
+    assert (condition and (condition.status.value, condition.reason)) == said
+    assert report(a_route(), {}, NOW) is None
+
+
+def test_nothing_is_said_twice_and_a_change_is() -> None:
+    missing = with_report(KEYED, CredentialState.SECRET_MISSING)
+    assert report(missing, {SECRET: CredentialState.SECRET_MISSING}, NOW) is None
+    assert report(missing, {SECRET: CredentialState.READABLE}, NOW) is not None
+    edited = missing.model_copy(update={"metadata": missing.metadata.model_copy(update={"generation": 2})})
+    assert report(edited, {SECRET: CredentialState.SECRET_MISSING}, NOW) is not None
+
+
+@pytest.mark.integration
+async def test_it_is_written_beside_the_operators_conditions() -> None:
+    """As the cluster's administrator: which rights the gateway has is tried where the chart is installed."""
+    with connected():  # the CRDs
+        pass
+    namespace = f"reports-{uuid.uuid4().hex[:8]}"
+    async with KubeClient(KubeConfig.load(os.environ)) as client:
+        await client.create(kinds.NAMESPACES, {"metadata": {"name": namespace}})
+        world = WatchedWorld(client, GatewayAccount("ambit-system", "ambit-gateway"))
+        running = asyncio.create_task(world.run())
+        try:
+            spec = {**KEYED.to_dict()["spec"]}
+            body = {"apiVersion": kinds.MODEL_ROUTES.api_version, "kind": "ModelRoute", "metadata": {"name": "keyed"}}
+            await client.create(kinds.MODEL_ROUTES, {**body, "spec": spec}, namespace)
+            ready = {
+                "type": "Ready",
+                "status": "False",
+                "reason": "Other",
+                "lastTransitionTime": "2026-01-02T03:04:05Z",
+            }
+            await client.patch_status(kinds.MODEL_ROUTES, "keyed", {"conditions": [ready]}, namespace)
+            await until(client, namespace, {"Ready": "Other", "CredentialReadable": "SecretMissing"})
+            secret = {"metadata": {"name": "openai"}, "stringData": {"apiKey": "x"}}
+            await client.create(kinds.SECRETS, secret, namespace)
+            await until(client, namespace, {"Ready": "Other", "CredentialReadable": "Readable"})
+        finally:
+            running.cancel()
+            await client.delete(kinds.NAMESPACES, namespace)
+
+
+async def until(client: KubeClient, namespace: str, reasons: dict[str, str]) -> None:
+    deadline, seen = time.monotonic() + 20, dict[str, Any]()
+    while seen != reasons:
+        assert time.monotonic() < deadline, seen
+        route = await client.get(kinds.MODEL_ROUTES, "keyed", namespace)
+        seen = {c["type"]: c["reason"] for c in route.get("status", {}).get("conditions", [])}
+        await asyncio.sleep(0.05)
