@@ -141,8 +141,8 @@ def deploy_scripted_model(cluster: Cluster) -> None:
     container = {
         "name": "scripted",
         "image": cluster.installed.images["test-model-server"],
-        "ports": [{"containerPort": 8080}],
-        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+        "ports": [{"containerPort": 8000}],
+        "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
     }
     cluster.kubectl(
         "apply",
@@ -170,7 +170,7 @@ def deploy_scripted_model(cluster: Cluster) -> None:
                         "apiVersion": "v1",
                         "kind": "Service",
                         "metadata": {"name": "scripted", "namespace": MODEL_NAMESPACE},
-                        "spec": {"selector": labels, "ports": [{"port": 8080}]},
+                        "spec": {"selector": labels, "ports": [{"port": 8080, "targetPort": 8000}]},
                     },
                 ],
             }

@@ -1,0 +1,63 @@
+"""Uninstalling ends every session and leaves no finalizer; the ledger's volume stays, and a reinstall finds it."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from e2e.cluster.progress import Progress
+from e2e.cluster.upstream import build
+from e2e.install import NAMESPACE, RELEASE, install_chart
+from tests.cluster.conftest import Cluster
+from tests.cluster.manifests import a_budget, a_container, a_pool, a_route, an_agent
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
+FOR_EVER = "import time\nwhile True: print('working', flush=True); time.sleep(1)"
+
+
+def seconds(duration: str) -> float:
+    """A GEP-2257 duration of minutes, seconds and milliseconds."""
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    return sum(float(n) * units[u] for n, u in re.findall(r"(\d+)(ms|h|m|s)", duration))
+
+
+def test_uninstall_ends_everything_and_a_reinstall_remembers(cluster: Cluster, namespace: str) -> None:
+    image = cluster.installed.images["ambit-workspace"]
+    team = a_budget(limits=[{"window": "Lifetime", "runtime": "1h"}])
+    cluster.apply(namespace, team, a_route(), a_pool(), an_agent("busy", a_container(image, "python3", "-c", FOR_EVER)))
+    cluster.wait_ready(namespace, "agent/busy", "sandboxpool/default", within_s=120)
+    session = cluster.start(f"{namespace}/busy", "")
+    try:
+        cluster.wait(
+            "the session runs",
+            lambda: "Running" in cluster.kubectl("get", "pods", "-n", namespace, "-l", "ambit.dev/component=sandbox"),
+        )
+        helm = [str(build.tool("helm", Progress())), "uninstall", RELEASE, "--namespace", NAMESPACE]
+        environment = {**os.environ, "KUBECONFIG": str(cluster.installed.kubeconfig)}
+        subprocess.run([*helm, "--wait", "--timeout", "5m"], env=environment, check=True, capture_output=True)
+        session.communicate(timeout=60)
+    finally:
+        session.kill()
+        session.wait()
+    try:
+        assert session.returncode != 0
+        pods = cluster.get("pods", "--namespace", namespace)["items"]
+        assert [pod["metadata"]["name"] for pod in pods if pod["status"]["phase"] in ("Pending", "Running")] == []
+        sandboxes = cluster.get("sandboxes", "--namespace", namespace)["items"]
+        assert [s["metadata"]["name"] for s in sandboxes if s["metadata"].get("finalizers")] == []
+        assert len(cluster.get("crds")["items"]) >= 5
+        claim = cluster.get("persistentvolumeclaim", "ambit-ledger", "--namespace", NAMESPACE)
+        assert claim["status"]["phase"] == "Bound"
+        # The Budget goes while nobody watches, and comes back: the ledger remembers it by its name.
+        cluster.kubectl("delete", "budget", "team", "--namespace", namespace, "--timeout=30s")
+    finally:
+        install_chart(cluster.installed.kubeconfig, cluster.installed.images, Progress())
+    cluster.apply(namespace, team)
+    cluster.wait_ready(namespace, "budget/team")
+
+    def remembered() -> bool:
+        usage = cluster.get("budget", "team", "--namespace", namespace)["status"]["limits"][0]["usage"][0]
+        return seconds(usage["spent"]) > 0
+
+    cluster.wait("the runtime that was spent before is still spent", remembered, within_s=60)
