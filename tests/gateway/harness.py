@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import ssl
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -169,6 +170,7 @@ async def running_with(
     hold_expires_in_ms: int = 60_000,
     silence_s: float = 60.0,
     drain_s: float = 0.0,
+    upstream_tls: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[Gateway]:
     """The same with a ledger that outlives the gateway."""
     async with AsyncExitStack() as stack:
@@ -185,6 +187,7 @@ async def running_with(
             silence_s=silence_s,
             drain_s=drain_s,
             limits=limits or Limits(),
+            upstream_tls=upstream_tls,
         )
         async with data_plane.serve(settings, ledger, world, reviewer) as plane:
             yield Gateway(plane, world, models, ledger, operator, process, reviewer)

@@ -150,13 +150,14 @@ async def _install_crds(kube: KubeClient) -> None:
 
 
 def _established(crd: Json) -> bool:
-    conditions: list[Json] = (crd.get("status") or {}).get("conditions") or []
+    status: Json = crd.get("status") or {}
+    conditions: list[Json] = status.get("conditions") or []
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
 @asynccontextmanager
 async def _rights(kube: KubeClient, namespace: str) -> AsyncGenerator[None]:
-    """What the chart gives the gateway; cluster-wide names carry the namespace, for another installation may be there."""
+    """What the chart gives the gateway; cluster-wide names carry the namespace: others may be installed beside it."""
     made: list[tuple[kinds.Resource, str, str | None]] = []
     try:
         for manifest in await asyncio.to_thread(_rendered, namespace):
@@ -193,9 +194,7 @@ async def _environ(kube: KubeClient, namespace: str, folder: Path, ledger_url: s
             (target / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     request: Json = {"spec": {"expirationSeconds": 3600}}
     answer = await kube.create(kinds.SERVICE_ACCOUNTS, request, namespace, name=GATEWAY, subresource="token")
-    config: Json = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
-    config["users"][0]["user"] = {"token": answer["status"]["token"]}
-    (folder / "kubeconfig").write_text(json.dumps(config))
+    _write_kubeconfig(folder / "kubeconfig", answer["status"]["token"])
     (folder / "ledger-token").write_text("user-gateway\n")
     return {
         "KUBECONFIG": str(folder / "kubeconfig"),
@@ -212,3 +211,9 @@ async def _environ(kube: KubeClient, namespace: str, folder: Path, ledger_url: s
         "AMBIT_HEALTH_LISTEN": "127.0.0.1:0",
         "AMBIT_DRAIN_MS": "1000",
     }
+
+
+def _write_kubeconfig(to: Path, token: str) -> None:
+    config: Json = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
+    config["users"][0]["user"] = {"token": token}
+    to.write_text(json.dumps(config))

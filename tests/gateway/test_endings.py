@@ -224,7 +224,12 @@ async def test_a_call_outlives_the_expiry_of_its_hold(tmp_path: Path) -> None:
         tenant = await gateway.tenant(scripts={"slow": "tokens=10&input=100&frame_ms=200"})
         async with tenant.openai(await tenant.open()) as client:
             stream = await client.chat.completions.create(model="slow", messages=HELLO, stream=True, max_tokens=50)
-            assert len([chunk async for chunk in stream]) == 11
+            chunks = 0
+            async for _ in stream:
+                chunks += 1
+                if chunks == 9:  # long after the hold would have expired, and been charged
+                    assert (await tenant.usage()).held.model_calls == 1
+            assert chunks == 11
         usage = await tenant.settled()
         assert (usage.spent.tokens, usage.overrun) == (110, Amount())
 

@@ -1,4 +1,4 @@
-"""The gateway process at a real apiserver, with the chart's rights: what it watches, reads, reviews, and how it stops."""
+"""The gateway process at a real apiserver, with the chart's rights: what it reads and reviews, and how it stops."""
 
 import asyncio
 import base64

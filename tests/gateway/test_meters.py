@@ -39,6 +39,11 @@ def at(stream: bytes, cuts: set[int]) -> Iterator[bytes]:
         yield stream[begin:end]
 
 
+def whole_events(stream: bytes) -> list[bytes]:
+    """The events of a stream that the model server wrote."""
+    return [one + b"\n\n" for one in stream.removesuffix(b"\n\n").split(b"\n\n")]
+
+
 def line_ends(stream: bytes, end: bytes) -> bytes:
     return stream.replace(b"\n", end)
 
@@ -47,10 +52,9 @@ def line_ends(stream: bytes, end: bytes) -> bytes:
 def test_any_split_of_an_openai_stream_gives_the_same_usage_and_bytes(
     cuts: set[int], end: bytes, wants_usage: bool
 ) -> None:
-    stream = line_ends(a_stream(OpenAI, "tokens=3&input=50&cached=20"), end)
-    without_usage = b"".join(
-        one for one in EventSplitter().feed(stream + b"\0") if b'"choices":[]' not in one
-    )  # the byte after the stream tells the splitter that no line feed follows
+    events = whole_events(a_stream(OpenAI, "tokens=3&input=50&cached=20"))
+    stream = line_ends(b"".join(events), end)
+    without_usage = line_ends(b"".join(one for one in events if b'"choices":[]' not in one), end)
     meter = OPENAI.meter(a_call(wants_usage=wants_usage), event_stream=True)
     passed = fed(meter, at(stream, cuts))
     assert passed == (stream if wants_usage else without_usage)
@@ -63,6 +67,15 @@ def test_any_split_of_an_anthropic_stream_gives_the_same_usage_and_bytes(cuts: s
     meter = ANTHROPIC.meter(a_call(), event_stream=True)
     assert fed(meter, at(stream, cuts)) == stream
     assert meter.usage == TokenUsage(25, 20, 5, 3)
+
+
+@given(st.sets(st.integers(1, 3000)), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_the_splitter_gives_out_whole_events_and_nothing_else(cuts: set[int], end: bytes) -> None:
+    events = [line_ends(one, end) for one in whole_events(a_stream(Anthropic, "tokens=3"))]
+    splitter = EventSplitter()
+    given_out = [one for piece in at(b"".join(events), cuts) for one in splitter.feed(piece)]
+    last = splitter.rest()  # after a carriage return a line feed might still have come
+    assert [*given_out, *([last] if last else [])] == events
 
 
 @given(st.binary(max_size=400), st.sets(st.integers(1, 400)))

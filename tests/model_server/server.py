@@ -1,6 +1,7 @@
 """Serves the scripted model server on aiohttp, and remembers what it received."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -160,15 +161,17 @@ def _break_off(request: web.Request) -> None:
 
 
 @asynccontextmanager
-async def running(listen_host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[ModelServer]:
+async def running(
+    listen_host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[ModelServer]:
     """Serves while the block runs; port 0: any free one."""
     server = ModelServer()
     runner = web.AppRunner(server.app(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, listen_host, port).start()
+        await web.TCPSite(runner, listen_host, port, ssl_context=tls).start()
         host, bound = runner.addresses[0][:2]
-        server.url = f"http://{host}:{bound}"
+        server.url = f"{'https' if tls else 'http'}://{host}:{bound}"
         yield server
     finally:
         await runner.cleanup()

@@ -82,7 +82,7 @@ class Calls:
             _count(route, "ClientGone")
             return
         at_most = bounds.worst(route, bounded.input_tokens, call.choices * output_tokens)
-        self._account_for(route, hold, at_most, relayed)
+        self._account_for(session, route, hold, at_most, relayed)
         if not relayed.answered:
             raise _unanswered(route, session, relayed, cause)
 
@@ -152,7 +152,9 @@ class Calls:
         )
         return origin, request_head("POST", target, headers) + body
 
-    def _account_for(self, route: RouteBinding, hold: Hold, at_most: Amount, relayed: Relayed) -> None:
+    def _account_for(
+        self, session: Session, route: RouteBinding, hold: Hold, at_most: Amount, relayed: Relayed
+    ) -> None:
         """Settles what was used; the most that it can have been where that is not known; releases what the provider
         refused.
         """
@@ -166,6 +168,7 @@ class Calls:
             if relayed.status == 401 and route.credential is not None:
                 self._world.credential_refused(route.credential)
             _count(route, "UpstreamRefused")
+            _log_call(session, route, hold, relayed, Amount())
             return
         _count(route, _OUTCOMES[relayed.ending])
         if relayed.usage is None:
@@ -176,6 +179,7 @@ class Calls:
             _count_tokens(label, relayed)
         metrics.GATEWAY_COST.labels(label).inc(used.usd_nanos)
         self._settlements.settle(hold.id, used)
+        _log_call(session, route, hold, relayed, used)
 
 
 def forwarded_headers(headers: Headers) -> Headers:
@@ -228,6 +232,22 @@ def _upstream_failed(route: RouteBinding, message: str, *, final: bool = False) 
         f"ModelRoute {route.route}, backend {route.backend}: {message}",
         retry_after_s=None if final else 1,
     )
+
+
+def _log_call(session: Session, route: RouteBinding, hold: Hold, relayed: Relayed, charged: Amount) -> None:
+    """One line a call: who, by which route, how it ended, what it cost. Never what was said."""
+    fields = {
+        "session": session.path,
+        "route": str(route.route),
+        "backend": route.backend,
+        "hold": hold.id,
+        "ending": relayed.ending.value,
+        "status": relayed.status,
+        "usageKnown": relayed.usage is not None,
+        "tokens": charged.tokens,
+        "usdNanos": charged.usd_nanos,
+    }
+    _log.info("model call", extra={"fields": fields})
 
 
 def _count(route: RouteBinding, outcome: str) -> None:

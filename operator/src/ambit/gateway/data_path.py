@@ -104,3 +104,11 @@ def _count(refusal: RefusedCall) -> None:
     resource, _, window = refusal.details.bound.partition(" per ") if refusal.details else ("", "", "")
     metrics.REFUSALS.labels(refusal.reason.value, resource, window).inc()
     metrics.GATEWAY_REQUESTS.labels("none", "Refused").inc()
+    fields = {
+        "status": refusal.status,
+        "reason": refusal.reason.value,
+        "field": refusal.field,
+        "account": refusal.details.account if refusal.details else None,
+        "bound": refusal.details.bound if refusal.details else None,
+    }
+    _log.info("refused", extra={"fields": fields})
