@@ -30,9 +30,9 @@ class Installed:
     kubeconfig: Path
     images: Mapping[str, str]
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """The standard output of one `kubectl`; its error output is shown where it fails."""
-        return _run([str(build.tool("kubectl", Progress())), *arguments], self.kubeconfig, stdin)
+    def kubectl(self, *arguments: str, stdin: str | None = None, accepted: Sequence[int] = (0,)) -> str:
+        """The standard output of one `kubectl`; its error output is shown where its exit code is not `accepted`."""
+        return _run([str(build.tool("kubectl", Progress())), *arguments], self.kubeconfig, stdin, accepted)
 
 
 def build_and_load(name: str, provider: str | None, images: Sequence[str], progress: Progress) -> dict[str, str]:
@@ -85,10 +85,10 @@ def install(name: str, provider: str | None, progress: Progress) -> Installed:
     return Installed(kubeconfig, images)
 
 
-def _run(argv: Sequence[str], kubeconfig: Path, stdin: str | None = None) -> str:
+def _run(argv: Sequence[str], kubeconfig: Path, stdin: str | None = None, accepted: Sequence[int] = (0,)) -> str:
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     done = subprocess.run(argv, env=environment, input=stdin, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    if done.returncode not in accepted:
         raise click.ClickException(f"{' '.join(argv)} failed with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
 

@@ -38,8 +38,8 @@ class Cluster:
 
     installed: Installed
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return self.installed.kubectl(*arguments, stdin=stdin)
+    def kubectl(self, *arguments: str, stdin: str | None = None, accepted: tuple[int, ...] = (0,)) -> str:
+        return self.installed.kubectl(*arguments, stdin=stdin, accepted=accepted)
 
     def apply(self, namespace: str, *manifests: Manifest) -> None:
         self.kubectl("apply", "--namespace", namespace, "--filename", "-", stdin=yaml.safe_dump_all(manifests))

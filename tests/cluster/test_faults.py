@@ -96,7 +96,10 @@ def kill_in_host(cluster: Cluster, namespace: str, needle: str) -> None:
         "    if p.name.isdigit() and int(p.name) != os.getpid():\n"
         f"        if {needle!r} in (p / 'cmdline').read_text(): os.kill(int(p.name), signal.SIGKILL)\n"
     )
-    cluster.kubectl("exec", "--namespace", namespace, "default-isolate-host-0", "--", "python3", "-c", source)
+    # Where it ends the container, it ends itself with it: 137.
+    cluster.kubectl(
+        *("exec", "--namespace", namespace, "default-isolate-host-0", "--", "python3", "-c", source), accepted=(0, 137)
+    )
 
 
 def budget_state(cluster: Cluster, namespace: str) -> list[Manifest]:
@@ -227,6 +230,13 @@ def test_killing_the_shard_or_its_supervisor_ends_the_session_with_a_reason(
     assert session.returncode != 0
     assert "HostLost" in said
     assert within_limits(cluster, team)
-    cluster.wait_ready(team, "sandboxpool/default", within_s=120)
-    again = cluster.run(f"{team}/isolate", "", within_s=180)
-    assert again.output.splitlines()[-1].endswith(" 402"), again
+    # Until the pod is seen to have restarted, a session may still be placed there: it is told so, and nothing else.
+    cluster.wait("sessions run to their end again", lambda: ran_until_refused(cluster, team), within_s=120)
+
+
+def ran_until_refused(cluster: Cluster, team: str) -> bool:
+    session = cluster.run(f"{team}/isolate", "", within_s=180)
+    if session.output.rstrip().endswith(" 402"):
+        return True
+    assert "HostLost" in session.said or "StartFailed" in session.said, session
+    return False

@@ -63,7 +63,7 @@ def test_what_is_missing_is_named(cluster: Cluster, namespace: str) -> None:
 
     cluster.wait(f"{expected}", lambda: seen() == expected, within_s=30)
     message = cluster.kubectl("describe", "modelroute", "keyed", "--namespace", namespace)
-    assert "kubectl create rolebinding" in message
+    assert "create rolebinding" in message
     assert "--clusterrole=ambit-credential-reader" in message
 
 
