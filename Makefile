@@ -50,7 +50,7 @@ generate: setup ## Write crds/, the chart's copy of them, and the reference from
 	$(PYTHON) -m ambit.api.generate
 
 chart: setup ## Lint the chart and check its rendering
-	$(PYTHON) -m e2e.stages chart
+	$(PYTHON) -m pytest tests/chart
 
 cluster: setup ## Bring up a real Kubernetes (NAME=ambit)
 	$(PYTHON) -m e2e.cluster up --name $(NAME)

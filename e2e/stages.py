@@ -59,12 +59,12 @@ STAGES = (
     Stage("types", [str(TOOLS / "pyright")], 300),
     Stage("contracts", [str(TOOLS / "lint-imports")], 60),
     Stage("generated", [PYTHON, "-m", "ambit.api.generate", "--check"], 60),
-    Stage("unit", pytest("-m", "not integration and not cluster"), 600),
     Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1800),
-    Stage("chart", pytest("tests/chart", "-m", ""), 180),
-    Stage("integration", pytest("-m", "integration"), 480, Needs.CONTROL_PLANE),
     Stage("images", [PYTHON, "-m", "e2e.images", "build"], 600),
-    Stage("quickstart", pytest("-m", "cluster"), 900, Needs.NODE),
+    Stage("unit", pytest("-m", "not integration and not cluster"), 900),
+    Stage("integration", pytest("-m", "integration"), 900, Needs.CONTROL_PLANE),
+    Stage("quickstart", [PYTHON, "-m", "e2e.demo", "--name", CLUSTER_NAME, "up"], 900, Needs.NODE),
+    Stage("cluster", pytest("-m", "cluster"), 1500, Needs.NODE),
 )
 UP_LIMIT_S = 300
 DOWN_LIMIT_S = 120

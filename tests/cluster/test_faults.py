@@ -238,5 +238,5 @@ def ran_until_refused(cluster: Cluster, team: str) -> bool:
     session = cluster.run(f"{team}/isolate", "", within_s=180)
     if session.output.rstrip().endswith(" 402"):
         return True
-    assert "HostLost" in session.said or "StartFailed" in session.said, session
+    assert any(said in session.said for said in ("HostLost", "StartFailed", "has no host that is ready")), session
     return False
