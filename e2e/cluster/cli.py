@@ -6,7 +6,7 @@ from typing import TypeVar
 import click
 
 from e2e.cluster.current import Current
-from e2e.cluster.embedded.provider import Embedded
+from e2e.cluster.embedded.provider import Embedded, artifacts
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.kind import Kind
 from e2e.cluster.progress import Progress
@@ -96,6 +96,15 @@ def load(name: str, provider: str | None, images: tuple[str, ...]) -> None:
 def kubeconfig(name: str, provider: str | None) -> None:
     """Prints the path of the cluster's kubeconfig."""
     click.echo(provider_of(name, provider).kubeconfig())
+
+
+@main.command("build")
+def build_all() -> None:
+    """Builds into the cache what is not there yet of all that `up --nodes 1`, kubectl and helm are."""
+    progress = Progress()
+    build.ensure(artifacts(Wanted(nodes=1, fake_nodes=0)), progress)
+    for name in catalogue.TOOLS:
+        build.tool(name, progress)
 
 
 @main.command()

@@ -38,7 +38,7 @@ class Embedded:
         packages.require(packages.CONTROL_PLANE, self._progress)
         if wanted.nodes:
             packages.require(packages.NODE, self._progress)
-        binaries = build.ensure(_artifacts(wanted), self._progress)
+        binaries = build.ensure(artifacts(wanted), self._progress)
         with _lock(f"cluster-{self._name}"):
             layout, running = self._begun()
             _link_binaries(layout, binaries)
@@ -142,7 +142,8 @@ def _lock(name: str) -> Generator[None]:
         yield
 
 
-def _artifacts(wanted: Wanted) -> list[catalogue.Artifact]:
+def artifacts(wanted: Wanted) -> list[catalogue.Artifact]:
+    """All that has to be built before `wanted` can start."""
     return [
         *catalogue.CONTROL_PLANE,
         *(catalogue.NODE if wanted.nodes else ()),
