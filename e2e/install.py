@@ -3,24 +3,65 @@
 The demo, the cluster tests and whoever tries a change use this one way (`python -m e2e.install --name ambit`).
 """
 
+import json
 import os
+import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import click
 
 from e2e.cluster.cli import provider_of
+from e2e.cluster.commands import run
+from e2e.cluster.errors import ClusterError, Missing
 from e2e.cluster.progress import Progress
-from e2e.cluster.upstream import build
+from e2e.cluster.upstream import build, catalogue
 from e2e.images.__main__ import Built, build_images, cache_folder, choose_builder
 from e2e.images.catalogue import CATALOGUE, REPOSITORY
+from e2e.images.dockerfile import UnsupportedInstructionError
+from e2e.images.inputs import MissingInputError
+from e2e.images.tools import MissingToolsError
 
 NAMESPACE = "ambit-system"
 RELEASE = "ambit"
 DEPLOYMENTS = ("ambit-operator", "ambit-ledger", "ambit-gateway")
 READY_WITHIN_S = 180
+
+
+@dataclass(eq=False)
+class ImagesNotBuilt(ClusterError):
+    """The images could not be built. `str()` is the message, complete in itself."""
+
+    why: str
+
+    def __str__(self) -> str:
+        return self.why
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl on one cluster. Raises CommandFailed, with kubectl's own words, where its exit code is not accepted."""
+
+    kubeconfig: Path
+    program: Path
+
+    @classmethod
+    def of(cls, kubeconfig: Path, progress: Progress) -> Self:
+        """The one to use on the cluster of `kubeconfig`."""
+        return cls(kubeconfig, client("kubectl", progress))
+
+    def run(self, *arguments: str, stdin: str | None = None, accepted: Collection[int] = (0,)) -> str:
+        """What it prints."""
+        command = [str(self.program), "--kubeconfig", str(self.kubeconfig), *arguments]
+        return run(command, stdin=stdin, accepted=accepted)
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        """An object, or a list of them."""
+        got: dict[str, Any] = json.loads(self.run("get", "--output", "json", *arguments))
+        return got
 
 
 @dataclass(frozen=True)
@@ -30,67 +71,85 @@ class Installed:
     kubeconfig: Path
     images: Mapping[str, str]
 
-    def kubectl(self, *arguments: str, stdin: str | None = None, accepted: Sequence[int] = (0,)) -> str:
-        """The standard output of one `kubectl`; its error output is shown where its exit code is not `accepted`."""
-        return _run([str(build.tool("kubectl", Progress())), *arguments], self.kubeconfig, stdin, accepted)
+    def kubectl(self, *arguments: str, stdin: str | None = None, accepted: Collection[int] = (0,)) -> str:
+        """What one `kubectl` prints."""
+        return Kubectl.of(self.kubeconfig, Progress()).run(*arguments, stdin=stdin, accepted=accepted)
+
+
+def client(tool: str, progress: Progress) -> Path:
+    """The path of kubectl or helm.
+
+    Where the embedded cluster was built here it is the one built with it, which is of its version; else the machine's
+    own, which saves the build.
+    """
+    own = shutil.which(tool)
+    return build.tool(tool, progress) if own is None or _was_built(tool) else Path(own)
+
+
+def _was_built(tool: str) -> bool:
+    try:
+        return build.cached_path(catalogue.TOOLS[tool]).exists()
+    except Missing:  # no Go compiler, so nothing was built
+        return False
 
 
 def build_and_load(name: str, provider: str | None, images: Sequence[str], progress: Progress) -> dict[str, str]:
-    """Builds the named images (none: all) and puts them on the nodes of cluster `name`; returns their references."""
-    builder = choose_builder("auto", cache_folder(os.environ))
-    built: dict[str, Built] = {}
+    """Builds the named images and puts them on the nodes of cluster `name`; returns each one's reference."""
     with progress.step("images"):
-        for image in build_images(list(images), builder, cache_folder(os.environ)):
-            built[image.name] = image
+        built = [image for image in _built(images, progress) if image.name in images]
+    with progress.step("load images"):
+        provider_of(name, provider).load([str(image.path) for image in built])
+    return {image.name: image.reference for image in built}
+
+
+def _built(names: Sequence[str], progress: Progress) -> list[Built]:
+    """The named images and those that they are built on. Raises ImagesNotBuilt."""
+    root, built = cache_folder(os.environ), list[Built]()
+    try:
+        for image in build_images(list(names), choose_builder("auto", root), root):
+            built.append(image)
             if not image.was_there:
                 progress.say(f"    {image.name} built in {image.seconds:.1f} s")
-    with progress.step("load images"):
-        provider_of(name, provider).load([str(image.path) for image in built.values()])
-    return {image_name: image.reference for image_name, image in built.items()}
+    except (MissingToolsError, MissingInputError, UnsupportedInstructionError) as error:
+        raise ImagesNotBuilt(str(error)) from error
+    except subprocess.CalledProcessError as error:
+        raise ImagesNotBuilt(f"{error.cmd[0]} failed with {error.returncode}: its last lines are above") from error
+    return built
 
 
 def install_chart(kubeconfig: Path, images: Mapping[str, str], progress: Progress) -> None:
     """Installs or upgrades the release and waits until each of its parts is ready."""
-    helm, kubectl = str(build.tool("helm", progress)), str(build.tool("kubectl", progress))
-    with progress.step("install the chart"):
-        _run(
-            [
-                *(helm, "upgrade", RELEASE, str(REPOSITORY / "charts" / "ambit"), "--install"),
-                *("--namespace", NAMESPACE, "--create-namespace"),
-                *(
-                    "--set",
-                    f"image.ambit={images['ambit']}",
-                    "--set",
-                    f"image.isolateHost={images['ambit-isolate-host']}",
-                ),
-            ],
-            kubeconfig,
-        )
+    with progress.step("install the chart (helm upgrade --install)"):
+        chart = str(REPOSITORY / "charts" / "ambit")
+        values = [
+            f"--set=image.ambit={images['ambit']}",
+            f"--set=image.isolateHost={images['ambit-isolate-host']}",
+        ]
+        _helm(kubeconfig, progress, "upgrade", RELEASE, chart, "--install", "--create-namespace", *values)
+    kubectl = Kubectl.of(kubeconfig, progress)
     for deployment in DEPLOYMENTS:
         with progress.step(f"{deployment} ready"):
-            _run(
-                [
-                    *(kubectl, "--namespace", NAMESPACE, "rollout", "status", f"deployment/{deployment}"),
-                    f"--timeout={READY_WITHIN_S}s",
-                ],
-                kubeconfig,
-            )
+            where = ("--namespace", NAMESPACE, f"--timeout={READY_WITHIN_S}s")
+            kubectl.run("rollout", "status", f"deployment/{deployment}", *where)
+
+
+def uninstall_chart(kubeconfig: Path, progress: Progress) -> None:
+    """Uninstalls the release, where it is installed; its hook ends every session first."""
+    with progress.step("uninstall the chart"):
+        _helm(kubeconfig, progress, "uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout", "5m")
 
 
 def install(name: str, provider: str | None, progress: Progress) -> Installed:
-    """All of it, on cluster `name`, which must be up."""
+    """All of it, every image included, on cluster `name`, which must be up."""
     images = build_and_load(name, provider, [image.name for image in CATALOGUE], progress)
     kubeconfig = provider_of(name, provider).kubeconfig()
     install_chart(kubeconfig, images, progress)
     return Installed(kubeconfig, images)
 
 
-def _run(argv: Sequence[str], kubeconfig: Path, stdin: str | None = None, accepted: Sequence[int] = (0,)) -> str:
-    environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
-    done = subprocess.run(argv, env=environment, input=stdin, capture_output=True, text=True, check=False)
-    if done.returncode not in accepted:
-        raise click.ClickException(f"{' '.join(argv)} failed with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
+def _helm(kubeconfig: Path, progress: Progress, *arguments: str) -> None:
+    where = ("--namespace", NAMESPACE, "--kubeconfig", str(kubeconfig))
+    run([str(client("helm", progress)), *arguments, *where])
 
 
 @click.command()
@@ -98,7 +157,10 @@ def _run(argv: Sequence[str], kubeconfig: Path, stdin: str | None = None, accept
 @click.option("--provider", default=None, help="The cluster's provider, where it is not the default one.")
 def main(name: str, provider: str | None) -> None:
     """Builds, loads and installs Ambit on a cluster that is up."""
-    install(name, provider, Progress())
+    try:
+        install(name, provider, Progress())
+    except ClusterError as error:
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from e2e.cluster.errors import CommandFailed
 
@@ -15,10 +15,11 @@ def run(
     stdin: str | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
+    accepted: Collection[int] = (0,),
 ) -> str:
-    """The command's stdout. Raises CommandFailed, with stdout and stderr, if it does not exit with 0."""
+    """The command's stdout. Raises CommandFailed, with stdout and stderr, if its exit code is not `accepted`."""
     done = subprocess.run(argv, input=stdin, env=env, cwd=cwd, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    if done.returncode not in accepted:
         raise CommandFailed(tuple(argv), done.returncode, done.stderr + done.stdout)
     return done.stdout
 

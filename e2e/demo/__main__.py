@@ -1,5 +1,6 @@
 """`python -m e2e.demo`: see the package's docstring."""
 
+import os
 import sys
 import time
 from typing import Final
@@ -7,23 +8,25 @@ from typing import Final
 import click
 from rich.console import Console
 
+from e2e.cluster.cli import Commands, which_cluster
 from e2e.cluster.progress import Progress, duration
+from e2e.cluster.provider import choose
 from e2e.demo import steps
 from e2e.demo.checks import judge
 from e2e.demo.report import check_table, next_commands, session_table
-from e2e.demo.tools import Cluster, DemoFailed, Kubectl, client
+from e2e.demo.tools import Cluster
+from e2e.install import Kubectl, build_and_load, install_chart
 
 REPORT_COLUMNS: Final = 200
 """Lines are left to the terminal to break: a figure that is cut off shows nothing."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--name", default="ambit", show_default=True, help="The cluster's name.")
-@click.option("--provider", type=click.Choice(["embedded", "kind", "current"]), help="As for python -m e2e.cluster.")
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@which_cluster
 @click.pass_context
 def main(context: click.Context, name: str, provider: str | None) -> None:
     """Ambit's main job on a real cluster, from nothing."""
-    context.obj = Cluster(name, provider)
+    context.obj = Cluster(name, choose(provider))
 
 
 @main.command()
@@ -32,10 +35,7 @@ def up(cluster: Cluster) -> None:
     """Does it all and checks it. Exit code 0 only if every check held."""
     started = time.monotonic()
     progress, console = Progress(), Console(width=REPORT_COLUMNS)
-    try:
-        held = _demonstrate(cluster, progress, console)
-    except DemoFailed as error:
-        raise click.ClickException(str(error)) from error
+    held = _demonstrate(cluster, progress, console)
     console.print(
         f"\n{'all of it held' if held else 'NOT all of it held'}, after {duration(time.monotonic() - started)}"
     )
@@ -46,10 +46,7 @@ def up(cluster: Cluster) -> None:
 @click.pass_obj
 def down(cluster: Cluster) -> None:
     """Removes all that the demo made."""
-    try:
-        steps.remove(cluster, Progress())
-    except DemoFailed as error:
-        raise click.ClickException(str(error)) from error
+    steps.remove(cluster, Progress())
 
 
 def _demonstrate(cluster: Cluster, progress: Progress, console: Console) -> bool:
@@ -57,14 +54,16 @@ def _demonstrate(cluster: Cluster, progress: Progress, console: Console) -> bool
     progress.say("1/6 the cluster")
     kubeconfig = steps.bring_up(cluster)
     progress.say("2/6 the images")
-    references = steps.build_and_load(cluster)
+    references = build_and_load(cluster.name, cluster.provided_by, steps.IMAGES, progress)
     progress.say("3/6 Ambit and a language model")
-    kubectl = Kubectl(client("kubectl"), kubeconfig)
-    steps.install(kubeconfig, references, progress)
+    kubectl = Kubectl.of(kubeconfig, progress)
+    install_chart(kubeconfig, references, progress)
     steps.serve_the_model(kubectl, references, state, progress)
     progress.say("4/6 the quickstart: a Budget of a team under an organisation's, and two Agents")
     steps.forget_earlier_runs(kubectl, progress)
-    namespace = steps.apply_quickstart(kubectl, references, state, progress)
+    namespace = steps.make_namespace(kubectl)
+    steps.add_real_providers(cluster, kubectl, namespace, os.environ, progress)
+    steps.apply_quickstart(kubectl, namespace, references, state, progress)
     progress.say("5/6 both Agents at work, until their Budget is exhausted (three minutes)")
     ran = steps.run_sessions(kubectl, kubeconfig, namespace, progress)
     progress.say("6/6 what happened")

@@ -17,7 +17,8 @@ def kustomization(folder: Path, resources: Path, references: Mapping[str, str], 
     content: dict[str, object] = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [os.path.relpath(resources, folder)],
+        # Relative, since kustomize takes no other; resolved, since it counts from where links lead.
+        "resources": [os.path.relpath(resources.resolve(), folder.resolve())],
         "images": [
             {"name": f"{REGISTRY}/{name}", "newTag": reference.rpartition(":")[2]}
             for name, reference in sorted(references.items())

@@ -1,5 +1,6 @@
 """What the demo does, step by step."""
 
+import json
 import os
 import secrets
 import shutil
@@ -9,15 +10,18 @@ from pathlib import Path
 from typing import Final
 
 from e2e.cluster.commands import wait_until
+from e2e.cluster.errors import CommandFailed
 from e2e.cluster.progress import Progress
-from e2e.demo import overlay
+from e2e.cluster.provider import Wanted
+from e2e.demo import overlay, real_providers
 from e2e.demo.checks import ENVIRONMENTS, Seen
 from e2e.demo.sessions import Session, UnreadableEvents, read_event, read_session
 from e2e.demo.standings import Standing, read_standings, running_pods
-from e2e.demo.tools import AMBIT, Cluster, DemoFailed, Kubectl, Lines, client, module, output, show
+from e2e.demo.tools import AMBIT, Cluster, DemoFailed, Lines
 from e2e.images.catalogue import REPOSITORY
+from e2e.install import NAMESPACE as CONTROL_PLANE
+from e2e.install import Kubectl, uninstall_chart
 
-CONTROL_PLANE: Final = "ambit-system"
 MODELS: Final = "ambit-models"
 OF_THE_DEMO: Final = "ambit.dev/demo=true"
 """The label of every namespace that a run makes."""
@@ -33,31 +37,8 @@ SAMPLE_EVERY_S: Final = 2.0
 
 def bring_up(cluster: Cluster) -> Path:
     """The cluster, started if it is not there; the path of its kubeconfig."""
-    show(cluster.command("up"))
-    return Path(output(cluster.command("kubeconfig")).strip())
-
-
-def build_and_load(cluster: Cluster) -> dict[str, str]:
-    """The images that the demo runs, built and on the cluster's nodes: reference by name."""
-    built = [line.split(maxsplit=2) for line in output(module("e2e.images", "build", *IMAGES)).splitlines()]
-    show(cluster.command("load", *(path for name, _, path in built if name in IMAGES)))
-    return {name: reference for name, reference, _ in built}
-
-
-def install(kubeconfig: Path, references: Mapping[str, str], progress: Progress) -> None:
-    """The chart, installed or upgraded, and ready."""
-    images = [
-        f"--set=image.ambit={references['ambit']}",
-        f"--set=image.isolateHost={references['ambit-isolate-host']}",
-    ]
-    where = ["--namespace", CONTROL_PLANE, "--create-namespace", "--kubeconfig", str(kubeconfig)]
-    chart = str(REPOSITORY / "charts" / "ambit")
-    helm = client("helm")
-    with progress.step("install Ambit (helm upgrade --install)"):
-        output(
-            [helm, "upgrade", "--install", "ambit", chart, *where, *images, "--wait", "--timeout", "5m"],
-            show_errors=False,
-        )
+    cluster.provider.up(Wanted(nodes=1, fake_nodes=0))
+    return cluster.provider.kubeconfig()
 
 
 def serve_the_model(kubectl: Kubectl, references: Mapping[str, str], state: Path, progress: Progress) -> None:
@@ -75,19 +56,48 @@ def forget_earlier_runs(kubectl: Kubectl, progress: Progress) -> None:
         kubectl.run("delete", "namespace", "--selector", OF_THE_DEMO, "--ignore-not-found", "--timeout", "3m")
 
 
-def apply_quickstart(kubectl: Kubectl, references: Mapping[str, str], state: Path, progress: Progress) -> str:
-    """The quickstart in a namespace of its own, ready; the namespace's name."""
+def make_namespace(kubectl: Kubectl) -> str:
+    """A namespace for this run; its name."""
     namespace = f"demo-{secrets.token_hex(3)}"
-    folder = state / namespace
-    overlay.write(folder, REPOSITORY / "examples" / "quickstart", references, namespace)
     kubectl.run("create", "namespace", namespace)
     kubectl.run("label", "namespace", namespace, OF_THE_DEMO)
+    return namespace
+
+
+def add_real_providers(
+    cluster: Cluster, kubectl: Kubectl, namespace: str, environ: Mapping[str, str], progress: Progress
+) -> None:
+    """A route to each real provider whose key is in `environ`, where the cluster has a way out. No key is shown."""
+    given = real_providers.credentials(environ)
+    if not given:
+        return
+    if cluster.provided_by == "embedded":
+        variables = " and ".join(credential.provider.variable for credential in given)
+        progress.say(f"  {variables} set, but the embedded cluster has no way out: no route to the real provider here")
+        return
+    # Created, not applied, and through stdin: the key is in no annotation, no file and no list of processes.
+    objects = {"apiVersion": "v1", "kind": "List", "items": real_providers.manifests(given)}
+    try:
+        kubectl.run("create", "--namespace", namespace, "--filename", "-", stdin=json.dumps(objects))
+    except CommandFailed as error:
+        raise DemoFailed(real_providers.without_keys(str(error), given)) from None
+    for provider in (credential.provider for credential in given):
+        progress.say(
+            f"  ModelRoute {provider.name}: {provider.model} at {provider.url}; an Agent's spec.models names it"
+        )
+
+
+def apply_quickstart(
+    kubectl: Kubectl, namespace: str, references: Mapping[str, str], state: Path, progress: Progress
+) -> None:
+    """The quickstart in `namespace`, and all that is there ready."""
+    folder = state / namespace
+    overlay.write(folder, REPOSITORY / "examples" / "quickstart", references, namespace)
     progress.say(f"  kubectl apply --kustomize {folder}")
     kubectl.run("apply", "--kustomize", str(folder))
     with progress.step("wait until all of it is ready"):
         kinds = "budgets,modelroutes,sandboxpools,agents"
         kubectl.run("wait", "--for=condition=Ready", kinds, "--all", "--namespace", namespace, "--timeout", "3m")
-    return namespace
 
 
 def run_sessions(
@@ -146,15 +156,14 @@ def state_folder(cluster: Cluster) -> Path:
 def remove(cluster: Cluster, progress: Progress) -> None:
     """All that the demo made; of a cluster that is not ours, only what is ours in it."""
     shutil.rmtree(state_folder(cluster), ignore_errors=True)
-    if cluster.provider != "current":
-        show(cluster.command("down"))
+    if cluster.provided_by != "current":
+        cluster.provider.down()
         return
-    kubeconfig = Path(output(cluster.command("kubeconfig")).strip())
-    kubectl = Kubectl(client("kubectl"), kubeconfig)
+    kubeconfig = cluster.provider.kubeconfig()
+    kubectl = Kubectl.of(kubeconfig, progress)
     forget_earlier_runs(kubectl, progress)
-    with progress.step("uninstall Ambit"):
-        where = ["--namespace", CONTROL_PLANE, "--kubeconfig", str(kubeconfig)]
-        output([client("helm"), "uninstall", "ambit", *where, "--ignore-not-found", "--wait"], show_errors=False)
+    uninstall_chart(kubeconfig, progress)
+    with progress.step("remove the language model and the control plane's namespace"):
         kubectl.run("delete", "namespace", MODELS, CONTROL_PLANE, "--ignore-not-found", "--timeout", "3m")
 
 

@@ -1,23 +1,24 @@
-"""Running the programs that the demo is made of."""
+"""Which cluster the demo is on, and programs that run beside it."""
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from e2e.cluster.cli import provider_of
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.provider import Provider
 from e2e.images.catalogue import REPOSITORY
 
 AMBIT: Final = str(Path(sys.executable).parent / "ambit")
 
 
 @dataclass(eq=False)
-class DemoFailed(Exception):
+class DemoFailed(ClusterError):
     """A step could not be done. `str()` is the message, complete in itself."""
 
     what: str
@@ -28,57 +29,14 @@ class DemoFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Which cluster is meant: the options of `python -m e2e.cluster`."""
+    """Which cluster is meant: its name, and who provides it (one of `e2e.cluster.provider.PROVIDERS`)."""
 
     name: str
-    provider: str | None
+    provided_by: str
 
-    def command(self, verb: str, *arguments: str) -> list[str]:
-        chosen = [] if self.provider is None else ["--provider", self.provider]
-        return module("e2e.cluster", verb, "--name", self.name, *chosen, *arguments)
-
-
-def module(name: str, *arguments: str) -> list[str]:
-    """The command of a module of this repository."""
-    return [sys.executable, "-m", name, *arguments]
-
-
-def client(tool: str) -> str:
-    """The path of kubectl or helm: the machine's own, or the one that the embedded cluster is built with."""
-    return shutil.which(tool) or output(module("e2e.cluster", "tool", tool)).strip()
-
-
-def show(command: list[str]) -> None:
-    """Runs a command whose progress is for people. Raises DemoFailed."""
-    done = subprocess.run(command, cwd=REPOSITORY, check=False)
-    if done.returncode != 0:
-        raise DemoFailed(f"`{' '.join(command[-4:])}` failed with exit code {done.returncode}: see above")
-
-
-def output(command: list[str], *, show_errors: bool = True) -> str:
-    """What a command prints. Its errors go to the terminal, or into the message. Raises DemoFailed."""
-    errors = None if show_errors else subprocess.PIPE
-    done = subprocess.run(command, cwd=REPOSITORY, check=False, stdout=subprocess.PIPE, stderr=errors, text=True)
-    if done.returncode != 0:
-        said = f":\n{done.stderr.strip()}" if done.stderr else ": see above"
-        raise DemoFailed(f"`{' '.join(command)}` failed with exit code {done.returncode}{said}")
-    return done.stdout
-
-
-class Kubectl:
-    """kubectl on one cluster."""
-
-    def __init__(self, program: str, kubeconfig: Path) -> None:
-        self._command = [program, "--kubeconfig", str(kubeconfig)]
-
-    def run(self, *arguments: str) -> str:
-        """What kubectl prints. Raises DemoFailed with kubectl's own words."""
-        return output([*self._command, *arguments], show_errors=False)
-
-    def get(self, *arguments: str) -> dict[str, Any]:
-        """A list of objects."""
-        listed: dict[str, Any] = json.loads(self.run("get", "--output", "json", *arguments))
-        return listed
+    @property
+    def provider(self) -> Provider:
+        return provider_of(self.name, self.provided_by)
 
 
 class Lines:

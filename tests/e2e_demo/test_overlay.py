@@ -28,6 +28,15 @@ def test_the_overlay_names_the_quickstart_the_namespace_and_the_tags(tmp_path: P
     assert written["images"] == [{"name": f"{REGISTRY}/example-coder", "newTag": "abc"}]
 
 
+def test_the_way_to_the_quickstart_holds_where_the_cache_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "deep" / "cache").mkdir(parents=True)
+    (tmp_path / "cache").symlink_to(tmp_path / "disk" / "deep" / "cache")
+    overlay.write(tmp_path / "cache" / "demo", QUICKSTART, {}, "demo-1")
+    there = (tmp_path / "cache" / "demo").resolve()
+    (resources,) = yaml.safe_load((there / "kustomization.yaml").read_text())["resources"]
+    assert (there / resources).resolve() == QUICKSTART
+
+
 def test_every_image_of_the_examples_is_one_that_is_built() -> None:
     agents = [each for each in documents(QUICKSTART) if each["kind"] == "Agent"]
     environments = [agent["spec"]["environment"] for agent in agents]
