@@ -7,6 +7,7 @@ one of the kind they need, shared by the stages that follow with the same need, 
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
@@ -45,8 +47,26 @@ class StageFailed(Exception):
     """A stage exited with another code than 0, or ran out of time."""
 
 
-def pytest(*arguments: str) -> Sequence[str]:
-    return [PYTHON, "-m", "pytest", *arguments]
+def pytest(name: str, marks: str) -> Stage:
+    """A stage that runs the tests of these marks; `main` closes with how many passed."""
+    limits_s = {"unit": 900, "integration": 900, "cluster": 1500}
+    needs = {"integration": Needs.CONTROL_PLANE, "cluster": Needs.NODE}.get(name, Needs.NOTHING)
+    return Stage(name, [PYTHON, "-m", "pytest", "-m", marks, f"--junit-xml={report(name)}"], limits_s[name], needs)
+
+
+def report(name: str) -> Path:
+    return ROOT / "build" / "reports" / f"{name}.xml"
+
+
+def summary(name: str) -> str | None:
+    """`name: N passed, N failed, N skipped`, from pytest's own report; None where the stage wrote none."""
+    if not report(name).exists():
+        return None
+    (suite,) = ElementTree.parse(report(name)).getroot().iter("testsuite")
+    counted = {what: int(suite.attrib[what]) for what in ("tests", "failures", "errors", "skipped")}
+    failed = counted["failures"] + counted["errors"]
+    passed = counted["tests"] - failed - counted["skipped"]
+    return f"{name}: {passed} passed, {failed} failed, {counted['skipped']} skipped"
 
 
 def cluster(verb: str, *arguments: str) -> Sequence[str]:
@@ -59,12 +79,12 @@ STAGES = (
     Stage("types", [str(TOOLS / "pyright")], 300),
     Stage("contracts", [str(TOOLS / "lint-imports")], 60),
     Stage("generated", [PYTHON, "-m", "ambit.api.generate", "--check"], 60),
-    Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1800),
+    Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1200),
     Stage("images", [PYTHON, "-m", "e2e.images", "build"], 600),
-    Stage("unit", pytest("-m", "not integration and not cluster"), 900),
-    Stage("integration", pytest("-m", "integration"), 900, Needs.CONTROL_PLANE),
+    pytest("unit", "not integration and not cluster"),
+    pytest("integration", "integration"),
     Stage("quickstart", [PYTHON, "-m", "e2e.demo", "--name", CLUSTER_NAME, "up"], 900, Needs.NODE),
-    Stage("cluster", pytest("-m", "cluster"), 1500, Needs.NODE),
+    pytest("cluster", "cluster"),
 )
 UP_LIMIT_S = 300
 DOWN_LIMIT_S = 120
@@ -131,6 +151,7 @@ def main(names: Sequence[str]) -> int:
         print(f"no such stage: {', '.join(sorted(unknown))}; there are {', '.join(s.name for s in STAGES)}")
         return 2
     started_s = time.monotonic()
+    shutil.rmtree(report("").parent, ignore_errors=True)
     the_cluster = Cluster()
     failure: StageFailed | None = None
     try:
@@ -147,6 +168,8 @@ def main(names: Sequence[str]) -> int:
         except StageFailed as error:
             failure = failure or error
     print(f"\n=== {failure or 'all stages passed'} ({time.monotonic() - started_s:.0f} s in all)", flush=True)
+    for line in filter(None, (summary(stage.name) for stage in STAGES)):
+        print(line, flush=True)
     return 1 if failure else 0
 
 

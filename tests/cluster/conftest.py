@@ -17,6 +17,7 @@ import yaml
 from e2e.cluster.progress import Progress
 from e2e.install import Installed, install
 from e2e.stages import CLUSTER_NAME
+from tests.cluster.manifests import MODEL_NAMESPACE, a_scripted_model
 
 Manifest = dict[str, Any]
 AMBIT = str(Path(sys.executable).parent / "ambit")
@@ -57,6 +58,13 @@ class Cluster:
     def wait_ready(self, namespace: str, *objects: str, within_s: float = 90) -> None:
         self.kubectl("wait", "--namespace", namespace, "--for=condition=Ready", f"--timeout={within_s:.0f}s", *objects)
 
+    def ambit(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """One `ambit` command, to its end, whatever its exit code."""
+        environment = {**os.environ, "KUBECONFIG": str(self.installed.kubeconfig)}
+        return subprocess.run(
+            [AMBIT, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
+
     def start(self, agent: str, given: str) -> "subprocess.Popen[str]":
         """`ambit run`, going on beside the test."""
         return subprocess.Popen(
@@ -87,3 +95,12 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--timeout=90s")
+
+
+@pytest.fixture(scope="session")
+def scripted_model(cluster: Cluster) -> str:
+    """The scripted model server, reachable by the gateway alone; its address, HOST:PORT."""
+    cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(a_scripted_model(cluster.installed.images)))
+    cluster.kubectl("rollout", "status", "deployment/scripted", "--namespace", MODEL_NAMESPACE, "--timeout=120s")
+    service = cluster.get("service", "scripted", "--namespace", MODEL_NAMESPACE)
+    return f"{service['spec']['clusterIP']}:8080"

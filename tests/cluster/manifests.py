@@ -1,5 +1,6 @@
 """Builders of manifests: each gives the smallest one that is accepted, and takes what a test is about."""
 
+from collections.abc import Mapping
 from typing import Any
 
 Manifest = dict[str, Any]
@@ -57,3 +58,44 @@ def an_isolate(code: str = "code") -> Manifest:
 
 def code(source: str, name: str = "code") -> Manifest:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"agent.js": source}}
+
+
+def a_scripted_model(images: Mapping[str, str]) -> list[Manifest]:
+    """The scripted model server in a namespace of its own, which lets in nobody but the gateway."""
+    labels = {"app": "scripted"}
+    container = {
+        "name": "scripted",
+        "image": images["test-model-server"],
+        "ports": [{"containerPort": 8000}],
+        "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
+    }
+    template = {
+        "metadata": {"labels": labels},
+        "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
+    }
+    place = {"name": "scripted", "namespace": MODEL_NAMESPACE}
+    gateway = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ambit-system"}},
+        "podSelector": {"matchLabels": {"ambit.dev/component": "gateway"}},
+    }
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": MODEL_NAMESPACE}},
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": place,
+            "spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [{"from": [gateway]}]},
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": place,
+            "spec": {"selector": {"matchLabels": labels}, "template": template},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": place,
+            "spec": {"selector": labels, "ports": [{"port": 8080, "targetPort": 8000}]},
+        },
+    ]

@@ -1,15 +1,14 @@
 """SIGKILL of each process while sessions run: work resumes or ends with a reason, no limit is passed, no orphan."""
 
-import json
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from ambit.api.quantities import parse_count, parse_duration_ms, parse_usd_nanos
 from tests.cluster.conftest import Cluster, Manifest
 from tests.cluster.manifests import (
-    MODEL_NAMESPACE,
     a_budget,
     a_container,
     a_pool,
@@ -102,27 +101,44 @@ def kill_in_host(cluster: Cluster, namespace: str, needle: str) -> None:
     )
 
 
-def budget_state(cluster: Cluster, namespace: str) -> list[Manifest]:
-    budget = cluster.get("budget", "team", "--namespace", namespace)
+def budget_state(cluster: Cluster, namespace: str, name: str = "team") -> list[Manifest]:
+    budget = cluster.get("budget", name, "--namespace", namespace)
     return [usage for limit in budget["status"]["limits"] for usage in limit["usage"]]
 
 
+READERS = {
+    "modelCalls": parse_count,
+    "tokens": parse_count,
+    "usd": parse_usd_nanos,
+    "runtime": parse_duration_ms,
+}
+
+
 def within_limits(cluster: Cluster, namespace: str) -> bool:
+    """Whether spent + held is at most the limit, of each resource, at both Budgets."""
     return all(
-        float(usage["spent"]) + float(usage["held"]) <= float(usage["limit"])
-        for usage in budget_state(cluster, namespace)
-        if usage["resource"] == "modelCalls"
+        read(usage["spent"]) + read(usage["held"]) <= read(usage["limit"])
+        for name in ("organisation", "team")
+        for usage in budget_state(cluster, namespace, name)
+        for read in [READERS[usage["resource"]]]
     )
 
 
+def calls_spent(cluster: Cluster, namespace: str) -> int:
+    return next(int(u["spent"]) for u in budget_state(cluster, namespace) if u["resource"] == "modelCalls")
+
+
+TEAM_LIMIT: Manifest = {"window": "Lifetime", "modelCalls": "60", "usd": "1", "tokens": "1M", "runtime": "30m"}
+
+
 @pytest.fixture
-def team(cluster: Cluster, namespace: str) -> str:
+def team(cluster: Cluster, scripted_model: str, namespace: str) -> str:
     """An isolate Agent and a container Agent that call a scripted model until their Budget of 60 calls refuses them."""
     image = cluster.installed.images["ambit-workspace"]
     cluster.apply(
         namespace,
-        a_budget("organisation", limits=[{"window": "Lifetime", "modelCalls": "100"}]),
-        a_budget("team", parent="organisation", limits=[{"window": "Lifetime", "modelCalls": "60"}]),
+        a_budget("organisation", limits=[{"window": "Lifetime", "modelCalls": "100", "usd": "1"}]),
+        a_budget("team", parent="organisation", limits=[TEAM_LIMIT]),
         a_route(),
         a_pool(),
         code(CALLS_UNTIL_REFUSED),
@@ -133,53 +149,9 @@ def team(cluster: Cluster, namespace: str) -> str:
     return namespace
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _scripted_model(cluster: Cluster) -> None:
-    """The scripted model server in the cluster."""
-    deploy_scripted_model(cluster)
-
-
-def deploy_scripted_model(cluster: Cluster) -> None:
-    labels = {"app": "scripted"}
-    container = {
-        "name": "scripted",
-        "image": cluster.installed.images["test-model-server"],
-        "ports": [{"containerPort": 8000}],
-        "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
-    }
-    cluster.kubectl(
-        "apply",
-        "--filename",
-        "-",
-        stdin=json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "List",
-                "items": [
-                    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": MODEL_NAMESPACE}},
-                    {
-                        "apiVersion": "apps/v1",
-                        "kind": "Deployment",
-                        "metadata": {"name": "scripted", "namespace": MODEL_NAMESPACE},
-                        "spec": {
-                            "selector": {"matchLabels": labels},
-                            "template": {
-                                "metadata": {"labels": labels},
-                                "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
-                            },
-                        },
-                    },
-                    {
-                        "apiVersion": "v1",
-                        "kind": "Service",
-                        "metadata": {"name": "scripted", "namespace": MODEL_NAMESPACE},
-                        "spec": {"selector": labels, "ports": [{"port": 8080, "targetPort": 8000}]},
-                    },
-                ],
-            }
-        ),
-    )
-    cluster.kubectl("rollout", "status", "deployment/scripted", "--namespace", MODEL_NAMESPACE, "--timeout=120s")
+def no_session_is_open(cluster: Cluster, namespace: str) -> bool:
+    """Isolate sessions, too: the ledger is the only registry of sessions."""
+    return "no open sessions" in cluster.ambit("sessions", namespace).stderr
 
 
 def nothing_runs(cluster: Cluster, namespace: str) -> bool:
@@ -191,7 +163,7 @@ def nothing_runs(cluster: Cluster, namespace: str) -> bool:
 def test_killing_a_part_of_the_control_plane_overspends_nothing(cluster: Cluster, team: str, component: str) -> None:
     sessions = [cluster.start(f"{team}/{agent}", "") for agent in ("isolate", "container")]
     try:
-        cluster.wait("both have begun", lambda: float(budget_state(cluster, team)[0]["spent"]) >= 8, within_s=90)
+        cluster.wait("both have begun", lambda: calls_spent(cluster, team) >= 8, within_s=90)
         kill_component(cluster, component)
         cluster.kubectl(
             "rollout", "status", f"deployment/ambit-{component}", "--namespace", "ambit-system", "--timeout=120s"
@@ -203,14 +175,15 @@ def test_killing_a_part_of_the_control_plane_overspends_nothing(cluster: Cluster
             session.kill()
             session.wait()
     cluster.wait("nothing runs any more", lambda: nothing_runs(cluster, team), within_s=180)
+    cluster.wait("no session is open at the ledger", lambda: no_session_is_open(cluster, team), within_s=180)
     assert within_limits(cluster, team)
     # What the ledger acknowledged is still there, and new work is admitted or refused by it.
-    assert float(budget_state(cluster, team)[0]["spent"]) >= 8
+    assert calls_spent(cluster, team) >= 8
     again = cluster.run(f"{team}/isolate", "")
     assert again.output.splitlines()[-1].endswith(" 402"), again
     cluster.wait(
         "all of the Budget is spent, and no more",
-        lambda: [u["spent"] for u in budget_state(cluster, team)] == ["60"],
+        lambda: calls_spent(cluster, team) == 60,
         within_s=60,
     )
 
@@ -221,7 +194,7 @@ def test_killing_the_shard_or_its_supervisor_ends_the_session_with_a_reason(
 ) -> None:
     session = cluster.start(f"{team}/isolate", "")
     try:
-        cluster.wait("it has begun", lambda: float(budget_state(cluster, team)[0]["spent"]) >= 3, within_s=60)
+        cluster.wait("it has begun", lambda: calls_spent(cluster, team) >= 3, within_s=60)
         kill_in_host(cluster, team, needle)
         _, said = session.communicate(timeout=120)
     finally:

@@ -5,7 +5,9 @@ would prove nothing.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,30 +37,49 @@ export default {
 """
 
 
-def forbidden_targets(cluster: Cluster, neighbour: str) -> list[str]:
-    """Addresses that exist and listen. `neighbour` is another sandbox's address."""
+@dataclass(frozen=True)
+class Targets:
+    """Addresses that exist and listen, by who may reach them where Ambit's boundaries are not."""
+
+    anybody: list[str]
+    the_gateway: list[str]
+
+    @property
+    def all(self) -> list[str]:
+        return [*self.anybody, *self.the_gateway]
+
+
+@pytest.fixture
+def targets(cluster: Cluster, scripted_model: str, neighbour: str) -> Targets:
     api = cluster.get("service", "kubernetes", "--namespace", "default")["spec"]["clusterIP"]
     endpoints = cluster.get("endpoints", "kubernetes", "--namespace", "default")["subsets"][0]
     (node, *_) = cluster.get("nodes")["items"]
     node_ip = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
-    model = cluster.get("service", "model-server", "--namespace", "ambit-models")["spec"]["clusterIP"]
     ledger = cluster.get("service", "ambit-ledger", "--namespace", "ambit-system")["spec"]["clusterIP"]
-    return [
-        f"tcp://{api}:443",
-        f"tcp://{endpoints['addresses'][0]['ip']}:{endpoints['ports'][0]['port']}",
-        f"tcp://{node_ip}:10250",
-        f"tcp://{model}:8080",
-        f"tcp://{ledger}:8090",
-        f"tcp://{neighbour}:9000",
-    ]
+    gateway = cluster.get("service", "ambit-gateway", "--namespace", "ambit-system")["spec"]["clusterIP"]
+    selector = "ambit.dev/component=gateway,app.kubernetes.io/instance=ambit"
+    (pod, *_) = cluster.get("pods", "--namespace", "ambit-system", "--selector", selector)["items"]
+    return Targets(
+        anybody=[
+            f"tcp://{api}:443",
+            f"tcp://{endpoints['addresses'][0]['ip']}:{endpoints['ports'][0]['port']}",
+            f"tcp://{node_ip}:10250",
+            f"tcp://{neighbour}:9000",
+            f"tcp://{gateway}:8443",
+            f"tcp://{pod['status']['podIP']}:9090",
+        ],
+        the_gateway=[f"tcp://{scripted_model}", f"tcp://{ledger}:8090"],
+    )
 
 
-def a_plain_pod(name: str, image: str, source: str, given: str) -> dict[str, object]:
-    """A pod of the same image and restrictions, with none of our boundaries."""
+def a_plain_pod(
+    name: str, image: str, source: str, given: str, labels: dict[str, str] | None = None
+) -> dict[str, object]:
+    """A pod of the same image, with none of our boundaries."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": labels or {}},
         "spec": {
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 0,
@@ -103,45 +124,79 @@ def names_and_dns(cluster: Cluster) -> list[str]:
     return [f"dns://{dns}?kubernetes.default.svc.cluster.local", "name:kubernetes.default.svc.cluster.local"]
 
 
-def test_without_the_boundary_the_probe_reaches_everything(cluster: Cluster, namespace: str, neighbour: str) -> None:
-    # The model server and the ledger have policies of their own, on their side: they stay closed to everybody.
-    closed_on_their_side = (":8080", ":8090")
-    targets = [t for t in forbidden_targets(cluster, neighbour) if not t.endswith(closed_on_their_side)]
-    targets += names_and_dns(cluster)
+def probed(cluster: Cluster, namespace: str, name: str, wanted: list[str], labels: dict[str, str] | None = None) -> Any:
+    """What a pod without our boundaries found."""
     image = cluster.installed.images["ambit-workspace"]
-    cluster.apply(namespace, a_plain_pod("free", image, PROBE, json.dumps(targets)))
-    cluster.kubectl("wait", "-n", namespace, "--for=jsonpath={.status.phase}=Succeeded", "pod/free", "--timeout=60s")
-    found = json.loads(cluster.kubectl("logs", "free", "--namespace", namespace))
-    assert found == dict.fromkeys(targets, "reached")
+    cluster.apply(namespace, a_plain_pod(name, image, PROBE, json.dumps(wanted), labels))
+    try:
+        done = "--for=jsonpath={.status.phase}=Succeeded"
+        cluster.kubectl("wait", "--namespace", namespace, done, f"pod/{name}", "--timeout=60s")
+        return json.loads(cluster.kubectl("logs", name, "--namespace", namespace))
+    finally:
+        cluster.kubectl("delete", "pod", name, "--namespace", namespace, "--wait=false")
 
 
-def test_a_container_reaches_the_gateway_and_nothing_else(cluster: Cluster, namespace: str, neighbour: str) -> None:
+def test_without_the_boundary_the_probe_reaches_everything(cluster: Cluster, namespace: str, targets: Targets) -> None:
+    wanted = [*targets.anybody, *names_and_dns(cluster)]
+    assert probed(cluster, namespace, "free", wanted) == dict.fromkeys(wanted, "reached")
+    # A model's server and the ledger let in the gateway alone: so a pod that has its label tries them.
+    labels = {"ambit.dev/component": "gateway"}
+    found = probed(cluster, "ambit-system", f"probe-{namespace}", targets.the_gateway, labels)
+    assert found == dict.fromkeys(targets.the_gateway, "reached")
+
+
+def an_open_policy(direction: str) -> dict[str, object]:
+    """Takes our boundary away: policies add up, and this one lets everything through."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": f"open-{direction.lower()}"},
+        "spec": {"podSelector": {}, "policyTypes": [direction], direction.lower(): [{}]},
+    }
+
+
+def test_with_its_policy_opened_a_sandbox_reaches_everything(
+    cluster: Cluster, namespace: str, targets: Targets
+) -> None:
+    """It is the policy that holds, and nothing else that would be broken by chance."""
+    a_team_with_probes(cluster, namespace)
+    cluster.apply(namespace, an_open_policy("Egress"))
+    session = cluster.run(f"{namespace}/container", json.dumps(targets.anybody))
+    assert json.loads(session.output.splitlines()[-1]) == dict.fromkeys(targets.anybody, "reached")
+    assert probed_in_host(cluster, namespace, targets.anybody) == dict.fromkeys(targets.anybody, "reached")
+
+
+def test_a_container_reaches_the_gateway_and_nothing_else(cluster: Cluster, namespace: str, targets: Targets) -> None:
     a_team_with_probes(cluster, namespace)
     gateway = cluster.get("service", "ambit-gateway", "--namespace", "ambit-system")["spec"]["clusterIP"]
-    other_listeners = [f"tcp://{gateway}:{port}" for port in (8081, 8443, 9090)]
-    targets = [GATEWAY, *forbidden_targets(cluster, neighbour), *other_listeners, *names_and_dns(cluster)]
-    session = cluster.run(f"{namespace}/container", json.dumps(targets))
+    wanted = [GATEWAY, *targets.all, f"tcp://{gateway}:8081", *names_and_dns(cluster)]
+    session = cluster.run(f"{namespace}/container", json.dumps(wanted))
     found = json.loads(session.output.splitlines()[-1])
     assert {target for target, outcome in found.items() if outcome == "reached"} == {GATEWAY}
-    assert set(found) == set(targets)
+    assert set(found) == set(wanted)
 
 
-def test_an_isolate_reaches_the_gateway_and_nothing_else(cluster: Cluster, namespace: str, neighbour: str) -> None:
+def test_an_isolate_reaches_the_gateway_and_nothing_else(cluster: Cluster, namespace: str, targets: Targets) -> None:
     a_team_with_probes(cluster, namespace)
-    targets = [*forbidden_targets(cluster, neighbour), "tcp://169.254.169.254:80", "tcp://example.com:80"]
-    session = cluster.run(f"{namespace}/isolate", json.dumps(targets))
-    assert json.loads(session.output) == dict.fromkeys(targets, "403 HostNotAllowed")
+    wanted = [*targets.all, "tcp://169.254.169.254:80", "tcp://example.com:80"]
+    session = cluster.run(f"{namespace}/isolate", json.dumps(wanted))
+    assert json.loads(session.output) == dict.fromkeys(wanted, "403 HostNotAllowed")
+
+
+def probed_in_host(cluster: Cluster, namespace: str, wanted: list[str]) -> Any:
+    """What a process in the isolate host's pod, beside the supervisor, found."""
+    source = f"import os; os.environ['AMBIT_INPUT'] = {json.dumps(wanted)!r}\n{PROBE}"
+    said = cluster.kubectl(*("exec", "--namespace", namespace, "default-isolate-host-0", "--", "python3", "-c", source))
+    return json.loads(said.splitlines()[-1])
 
 
 def test_the_isolate_hosts_pod_reaches_the_gateway_and_nothing_else(
-    cluster: Cluster, namespace: str, neighbour: str
+    cluster: Cluster, namespace: str, targets: Targets
 ) -> None:
     """Should agents' code ever break out of workerd, the pod's boundary stands."""
     a_team_with_probes(cluster, namespace)
-    targets = [*forbidden_targets(cluster, neighbour), *names_and_dns(cluster), "tcp://gateway.ambit:8081"]
-    source = f"import os; os.environ['AMBIT_INPUT'] = {json.dumps(targets)!r}\n{PROBE}"
-    said = cluster.kubectl(*("exec", "--namespace", namespace, "default-isolate-host-0", "--", "python3", "-c", source))
-    found = json.loads(said.splitlines()[-1])
+    wanted = [*targets.all, *names_and_dns(cluster), "tcp://gateway.ambit:8081"]
+    found = probed_in_host(cluster, namespace, wanted)
     assert {target for target, outcome in found.items() if outcome == "reached"} == {"tcp://gateway.ambit:8081"}
 
 
@@ -162,12 +217,10 @@ def test_a_container_has_no_way_to_be_reached(cluster: Cluster, namespace: str) 
 
         cluster.wait("the sandbox runs", lambda: address() is not None)
         target = f"tcp://{address()}:9000"
-        cluster.apply(namespace, a_plain_pod("caller", image, PROBE, json.dumps([target])))
-        cluster.kubectl(
-            *("wait", "--namespace", namespace, "--for=jsonpath={.status.phase}=Succeeded", "pod/caller"),
-            "--timeout=60s",
-        )
-        assert json.loads(cluster.kubectl("logs", "caller", "--namespace", namespace))[target] != "reached"
+        assert probed(cluster, namespace, "caller", [target])[target] != "reached"
+        # With the boundary taken away the same address answers: something does listen there.
+        cluster.apply(namespace, an_open_policy("Ingress"))
+        cluster.wait("it answers", lambda: probed(cluster, namespace, "free", [target])[target] == "reached")
     finally:
         running.terminate()
         running.communicate(timeout=60)
