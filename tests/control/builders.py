@@ -141,11 +141,13 @@ def a_snapshot(sandbox: Sandbox | None = None, **changes: Any) -> Snapshot:
         session=OPEN,
         pod=None,
         last_pod=None,
+        looked=False,
         has_policy=False,
         has_token=False,
         refused=None,
         ledger=None,
         denial=None,
         stopped_for=None,
+        told_to_stop=False,
     )
     return replace(snapshot, **changes)

@@ -11,7 +11,7 @@ HOSTS = "default-isolate-host"
 BACKEND: Json = {
     "name": "primary",
     "provider": "OpenAI",
-    "url": "http://model.example:8000",
+    "url": "https://model.example:8000",
     "model": "m",
     "price": {"input": "1", "output": "1"},
     "limits": {"contextTokens": "1k", "maxOutputTokens": "100"},

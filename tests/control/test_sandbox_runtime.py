@@ -1,5 +1,6 @@
 """Runtime in slices: whatever the ledger grants, the container is told to stop before what is held is used up."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,12 +35,40 @@ def test_a_container_never_outlives_what_is_held(granted: list[int], first: int,
     else:
         raise AssertionError("it never ended")
     ran = now - START
-    assert ran <= max(hold.covers_ms - runtime.STOP_MARGIN_MS, 0) + latency_ms
+    assert ran <= max(hold.covers_ms - runtime.stop_margin_ms(hold.covers_ms), 0) + latency_ms
     assert hold.expires_at_ms >= START + hold.covers_ms, "the hold lives as long as what it holds"
 
 
-def test_stopping_fits_the_margin() -> None:
-    assert runtime.STOP_GRACE_S * 1000 < runtime.STOP_MARGIN_MS
+STOP_LATENCY_MS = 2_000
+"""What a busy node may take, beyond the grace, until a container that ignores SIGTERM is gone."""
+
+
+@given(covers_ms=st.integers(8_000, 10**7))
+def test_a_program_that_ignores_sigterm_on_a_busy_node_overruns_nothing(covers_ms: int) -> None:
+    gone = first_stop_ms(Hold("h", covers_ms, 0, 10**9), 0) + runtime.STOP_GRACE_S * 1000 + STOP_LATENCY_MS
+    written = gone // 1000 * 1000  # by the kubelet, in whole seconds
+    assert runtime.used_ms(0, written, gone) <= covers_ms
+
+
+def first_stop_ms(hold: Hold, started_ms: int) -> int:
+    """When it is told to stop, where nothing more is granted."""
+    now = started_ms
+    while not (seen := runtime.outlook(hold, started_ms, now)).stop:
+        now += seen.look_again_in_ms
+    return now
+
+
+@pytest.mark.parametrize(
+    ("covers_ms", "runs_ms"),
+    [(1_000, 0), (2_000, 0), (3_000, 1_000), (5_000, 2_500), (6_000, 3_000), (8_000, 4_000), (30_000, 26_000)],
+)
+def test_what_a_bound_leaves_to_the_program(covers_ms: int, runs_ms: int) -> None:
+    assert first_stop_ms(Hold("h", covers_ms, 0, 10**9), 0) == runs_ms
+
+
+@given(covers_ms=st.integers(0, 10**6))
+def test_the_grace_and_the_rounding_always_fit_the_margin(covers_ms: int) -> None:
+    assert runtime.stop_margin_ms(covers_ms) >= runtime.STOP_GRACE_S * 1000 + runtime.ROUNDING_MS
     assert runtime.STOP_GRACE_S > 0, "0 makes the apiserver forget a Pod that runs on"
 
 

@@ -3,7 +3,8 @@
 A Sandbox is one run: account and finalizer first, then a slice of runtime, then NetworkPolicy, Pod and token, in this
 order, so that nothing ever runs unheld, unnamed or uncovered. Its end comes from the ledger (killed, abandoned), from
 the Pod, from the bound, or from the Sandbox's deletion; whatever the cause, the session is closed, the Pod stopped, the
-runtime settled, and only then is it finished.
+runtime settled, and only then is it finished. Since the watch may be silent for minutes, a Pod that it does not show is
+taken to be gone only after the apiserver itself was asked.
 
 The ledger keeps why a session ended, so a decision may be made anew by a process that knows nothing but what it sees.
 """
@@ -26,6 +27,7 @@ from ambit.control.reconcilers.sandbox.plan import (
     DeleteSandbox,
     ExtendRuntime,
     HoldRuntime,
+    LookAtPod,
     LookUpSession,
     OpenSession,
     Plan,
@@ -56,11 +58,13 @@ def decide(s: Snapshot, now_ms: int) -> Plan:
     if not guarded:
         return _unguarded(s, now_ms, deleting=deleting)
     if _finished(s) and not deleting:
-        return Plan((RemoveFinalizer(),))  # all that is outside has ended; the rest goes with the Sandbox by itself
+        return _finished_but_guarded(s)
     if s.session is None:
         return Plan((LookUpSession(_path(s)),))
     ending = ending_now(s, now_ms)
     if ending is not None:
+        if _unseen(s):
+            return _look_at_pod(s)
         return _end(s, s.session, ending, now_ms, deleting=deleting)
     return _run(s, s.session, now_ms) if s.pod is not None else _start(s, s.session, now_ms)
 
@@ -73,10 +77,36 @@ def _unguarded(s: Snapshot, now_ms: int, *, deleting: bool) -> Plan:
     if deleting:
         return Plan()
     if _finished(s):
-        return _finished_plan(s, now_ms)
+        return _left_running(s) or _finished_plan(s, now_ms)
     if isinstance(s.verdict, Denied):
         return Plan(status=status_of(s, Run(), None, None, now_ms))
     return Plan((AddFinalizer(),))
+
+
+def _finished_but_guarded(s: Snapshot) -> Plan:
+    """All is settled; the finalizer stays until nothing can run any more. The rest goes with the Sandbox by itself."""
+    if left := _left_running(s):
+        return left
+    return _look_at_pod(s) if _unseen(s) else Plan((RemoveFinalizer(),))
+
+
+def _left_running(s: Snapshot) -> Plan | None:
+    """A Pod that came to be seen only after its Sandbox had finished is stopped: nobody pays for it."""
+    if s.pod is None or run_of(s.pod).over:
+        return None
+    if s.told_to_stop or s.pod.metadata.deletion_timestamp is not None:
+        return Plan(look_again_in_ms=LOOK_AGAIN_MS)
+    ending = Ending(SessionEnd.KILLED, "its Sandbox had finished before it was seen")
+    return Plan((StopPod(s.pod.metadata.name, s.pod.metadata.uid, ending),))
+
+
+def _unseen(s: Snapshot) -> bool:
+    """Whether no Pod is shown, and the apiserver itself has not yet said that there is none."""
+    return s.pod is None and not s.looked
+
+
+def _look_at_pod(s: Snapshot) -> Plan:
+    return Plan((LookAtPod(manifests.session_id(s.sandbox)),))
 
 
 def _finished_plan(s: Snapshot, now_ms: int) -> Plan:
@@ -285,7 +315,7 @@ def _end(s: Snapshot, session: Session, ending: Ending, now_ms: int, *, deleting
     """Close, stop, settle, then say so; a deletion goes on once nothing is left."""
     run = run_of(s.pod) if s.pod is not None else _run_of_gone(s)
     actions: list[Action] = []
-    if s.pod is not None and _to_be_stopped(s.pod, run, ending, deleting=deleting):
+    if s.pod is not None and not s.told_to_stop and _to_be_stopped(s.pod, run, ending, deleting=deleting):
         actions.append(StopPod(s.pod.metadata.name, s.pod.metadata.uid, ending))
     if session.exists and session.ended is None:
         actions.append(CloseSession(_path(s), ending))

@@ -30,6 +30,7 @@ from ambit.control.reconcilers.sandbox.plan import (
     DeleteSandbox,
     ExtendRuntime,
     HoldRuntime,
+    LookAtPod,
     LookUpSession,
     OpenSession,
     RemoveFinalizer,
@@ -73,7 +74,10 @@ class Executor:
                 wanted = (*sandbox.metadata.finalizers, names.SESSION_FINALIZER)
                 return await self._writer.finalizers(self._kind, sandbox, wanted)
             case RemoveFinalizer():
-                return await self._remove_finalizer(sandbox)
+                kept = tuple(name for name in sandbox.metadata.finalizers if name != names.SESSION_FINALIZER)
+                return await self._writer.finalizers(self._kind, sandbox, kept)
+            case LookAtPod():
+                return await self._look_at_pod(action.name, sandbox, memory)
             case LookUpSession():
                 return await self._look_up(action.path, sandbox, memory)
             case OpenSession():
@@ -182,8 +186,17 @@ class Executor:
         made = await self._create(resources.PODS, manifest, sandbox)
         if isinstance(made, Obstacle):
             return made
-        memory.made, memory.made_at_ms = msgspec.convert(made, Pod), self._now_ms()
+        memory.saw(msgspec.convert(made, Pod), self._now_ms())
         return None
+
+    async def _look_at_pod(self, name: str, sandbox: Sandbox, memory: Memory) -> None:
+        """One of that name that is not this Sandbox's is none of it."""
+        try:
+            there = msgspec.convert(await self._client.get(resources.PODS, name, sandbox.metadata.namespace), Pod)
+        except NotFound:
+            there = None
+        owned = there is not None and there.metadata.owned_by(sandbox.metadata.uid)
+        memory.saw(there if owned else None, self._now_ms())
 
     async def _create(self, resource: resources.Resource, manifest: Json, sandbox: Sandbox) -> Json | Obstacle:
         """The object, made or already ours; or why it cannot be, in the apiserver's own words."""
@@ -225,19 +238,6 @@ class Executor:
                 uid=action.uid,
                 grace_period_s=runtime.STOP_GRACE_S,
             )
-
-    async def _remove_finalizer(self, sandbox: Sandbox) -> None:
-        """Only once no Pod is there, by the apiserver itself: the watch may not have shown one yet."""
-        if sandbox.metadata.deletion_timestamp is not None:
-            try:
-                left = await self._client.get(resources.PODS, manifests.session_id(sandbox), sandbox.metadata.namespace)
-            except NotFound:
-                pass
-            else:
-                if msgspec.convert(left, Named).metadata.owned_by(sandbox.metadata.uid):
-                    raise Conflict(409, "PodLeft", "its Pod is still there", "GET pod")
-        kept = tuple(name for name in sandbox.metadata.finalizers if name != names.SESSION_FINALIZER)
-        await self._writer.finalizers(self._kind, sandbox, kept)
 
     async def _delete_sandbox(self, sandbox: Sandbox) -> None:
         with suppress(NotFound, Conflict):

@@ -10,7 +10,7 @@ from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 
 ASSUMED_MS: Final = 10_000
-"""So long a Pod that was just made counts as there, though the watch has not shown it."""
+"""So long a Pod that the apiserver itself has shown counts as there, though the watch has not shown it."""
 
 
 @dataclass
@@ -20,9 +20,9 @@ class Memory:
     uid: str
     session: Session | None = None
     """None: the ledger has to be asked."""
-    made: Pod | None = None
-    """The Pod as its creation was answered."""
-    made_at_ms: int = 0
+    answered: Pod | None = None
+    """The Pod as its creation, or a look at it, was answered; the watch has not shown it since."""
+    answered_at_ms: int = 0
     last_pod: Pod | None = None
     """The Pod as it was last seen."""
     policy_made: bool = False
@@ -33,15 +33,21 @@ class Memory:
     """The reason of the Ready condition as it is counted in the metric."""
 
     def pod(self, cached: Pod | None, now_ms: int) -> Pod | None:
-        """The Pod that is there, by the cache or, for a moment after its creation, by its answer."""
+        """The Pod that is there, by the cache or, for a moment, by the apiserver's own answer.
+
+        After that it is unknown: None, until it is looked at again.
+        """
         if cached is not None:
-            self.last_pod, self.made = cached, None
+            self.last_pod, self.answered = cached, None
             return cached
-        if self.made is not None and now_ms - self.made_at_ms < ASSUMED_MS:
-            return self.made
-        if self.made is not None:
-            self.last_pod, self.made = self.made, None
-        return None
+        if self.answered is not None and now_ms - self.answered_at_ms >= ASSUMED_MS:
+            self.last_pod, self.answered = self.answered, None
+        return self.answered
+
+    def saw(self, pod: Pod | None, now_ms: int) -> None:
+        """The apiserver itself has shown the Pod, or said that there is none."""
+        self.last_pod = pod or self.answered or self.last_pod
+        self.answered, self.answered_at_ms = pod, now_ms
 
     def granted(self, hold_id: str, sequence: int, amount_ms: int, expires_at_ms: int) -> None:
         """An extension was granted."""

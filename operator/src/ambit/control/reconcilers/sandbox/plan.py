@@ -22,6 +22,13 @@ class RemoveFinalizer:
 
 
 @dataclass(frozen=True)
+class LookAtPod:
+    """Ask the apiserver itself for the Pod: the watch may have been silent since it was made."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class LookUpSession:
     path: str
 
@@ -89,6 +96,7 @@ class DeleteSandbox:
 Action = (
     AddFinalizer
     | RemoveFinalizer
+    | LookAtPod
     | LookUpSession
     | OpenSession
     | HoldRuntime

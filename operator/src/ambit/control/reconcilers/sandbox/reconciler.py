@@ -12,7 +12,7 @@ from ambit.control.reconcilers.sandbox.decide import decide
 from ambit.control.reconcilers.sandbox.executor import Executor
 from ambit.control.reconcilers.sandbox.memory import Memory
 from ambit.control.reconcilers.sandbox.observe import Run, run_of
-from ambit.control.reconcilers.sandbox.plan import ExtendRuntime, HoldRuntime, Plan
+from ambit.control.reconcilers.sandbox.plan import Action, ExtendRuntime, HoldRuntime, LookAtPod, Plan, StopPod
 from ambit.control.reconcilers.sandbox.state import Snapshot
 from ambit.control.reconcilers.sandbox.status import status_of
 from ambit.control.world import World
@@ -59,6 +59,7 @@ class SandboxReconciler:
                 if refused is not None:
                     step.take(refused)
                     break
+                step.done(action)
         raise RuntimeError(f"Sandbox {key[0]}/{key[1]} is not decided after {MOST_STEPS} steps")
 
     def session_changed(self, path: str) -> None:
@@ -108,12 +109,14 @@ class SandboxReconciler:
             session=memory.session,
             pod=pod,
             last_pod=memory.last_pod,
+            looked=step.looked,
             has_policy=owned or memory.policy_made,
             has_token=memory.token_made,
             refused=step.refused,
             ledger=step.ledger,
             denial=memory.denial,
             stopped_for=memory.stopped_for,
+            told_to_stop=step.told_to_stop,
         )
 
     async def _settle_for(self, sandbox: Sandbox, memory: Memory, plan: Plan) -> float | None:
@@ -160,11 +163,17 @@ class SandboxReconciler:
 
 
 class Step:
-    """What stood in the way within this pass."""
+    """What this pass has done that the watch need not have shown yet, and what stood in its way."""
 
     def __init__(self) -> None:
         self.refused: Obstacle | None = None
         self.ledger: Obstacle | None = None
+        self.looked = False
+        self.told_to_stop = False
+
+    def done(self, action: Action) -> None:
+        self.looked = self.looked or isinstance(action, LookAtPod)
+        self.told_to_stop = self.told_to_stop or isinstance(action, StopPod)
 
     def take(self, obstacle: Obstacle) -> None:
         if obstacle.reason in (Progress.REFUSED, Progress.NAME_TAKEN):

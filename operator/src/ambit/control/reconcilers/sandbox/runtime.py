@@ -16,10 +16,13 @@ SLICE_MS: Final = 30_000
 AT_LEAST_MS: Final = 1_000
 RENEW_WHEN_LEFT_MS: Final = 10_000
 """How much is left of the slice, or of an idle hold's life, when it is renewed."""
-STOP_MARGIN_MS: Final = 2_000
-"""So much before the end of what is held the container is told to stop, so that it has stopped by then."""
 STOP_GRACE_S: Final = 1
-"""What a container gets between SIGTERM and SIGKILL: it must fit the margin. Never 0, which forgets a running Pod."""
+"""What a container gets between SIGTERM and SIGKILL. Never 0, which forgets a running Pod."""
+STOP_MARGIN_MS: Final = 4_000
+"""So much before the end of what is held the container is told to stop, so that it has stopped by then: the grace, a
+second of rounding (below), and two until a busy node has done it."""
+LEAST_STOP_MARGIN_MS: Final = 2_000
+"""Of short runtimes: grace and rounding, without the slack for a busy node."""
 EXPIRY_SLACK_MS: Final = 5_000
 """A hold outlives its slice by so much, so that a settlement comes before the expiry."""
 ASK_AGAIN_MS: Final = 1_000
@@ -79,9 +82,10 @@ def outlook(hold: Hold, started_at_ms: int | None, now_ms: int) -> Outlook:
         return Outlook(keep, stop=False, look_again_in_ms=SLICE_MS - RENEW_WHEN_LEFT_MS)
 
     left_ms = hold.covers_ms - ran_ms(started_at_ms, now_ms)
-    if left_ms <= STOP_MARGIN_MS:
+    margin_ms = stop_margin_ms(hold.covers_ms)
+    if left_ms <= margin_ms:
         return Outlook(None, stop=True, look_again_in_ms=ASK_AGAIN_MS)
-    until_stop_ms = left_ms - STOP_MARGIN_MS
+    until_stop_ms = left_ms - margin_ms
     if left_ms <= RENEW_WHEN_LEFT_MS:
         renew = Extension(
             hold.id,
@@ -98,6 +102,15 @@ def outlook(hold: Hold, started_at_ms: int | None, now_ms: int) -> Outlook:
         outlast = Extension(hold.id, hold.sequence + 1, 0, 0, left_ms + EXPIRY_SLACK_MS, deadline_ms=until_stop_ms)
         return Outlook(outlast, stop=False, look_again_in_ms=until_renewal_ms)
     return Outlook(None, stop=False, look_again_in_ms=until_renewal_ms)
+
+
+def stop_margin_ms(covers_ms: int) -> int:
+    """How long before the end of `covers_ms` of runtime the container is told to stop.
+
+    Below 8 s it is half of the runtime, so that a short bound leaves the program something, but never less than 2 s:
+    what is bound to 2 s or less is stopped as soon as it has started.
+    """
+    return max(min(STOP_MARGIN_MS, covers_ms // 2), LEAST_STOP_MARGIN_MS)
 
 
 def ran_ms(started_at_ms: int, until_ms: int) -> int:

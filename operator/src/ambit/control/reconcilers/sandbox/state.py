@@ -47,6 +47,8 @@ class Snapshot:
     """The Pod that is there and is this Sandbox's."""
     last_pod: Pod | None
     """The Pod as it was last seen, for one that is gone."""
+    looked: bool
+    """Whether the apiserver itself was asked for the Pod in this pass: without one in `pod`, there is none."""
     has_policy: bool
     has_token: bool
     refused: Obstacle | None
@@ -58,3 +60,5 @@ class Snapshot:
     """The ledger's last word on more runtime, if it was no."""
     stopped_for: Ending | None
     """Why this process told the Pod to stop."""
+    told_to_stop: bool
+    """Whether it was told so in this pass; the watch need not have shown that yet."""
