@@ -16,6 +16,7 @@ from ambit.control.names import (
     SESSION_FINALIZER,
     budget_path,
 )
+from ambit.control.reconcilers.sandbox.runtime import STOP_GRACE_S
 from ambit.kube.client import KubeClient
 from ambit.kube.errors import NotFound
 from ambit.kube.resources import BUDGETS, DEPLOYMENTS, PODS, SANDBOXES, STATEFUL_SETS
@@ -29,17 +30,19 @@ POLL_S = 0.5
 _LOG = logging.getLogger(__name__)
 
 
-async def drain(kube: KubeClient, ledger: LedgerClient, namespace: str) -> None:
+async def drain(
+    kube: KubeClient, ledger: LedgerClient, namespace: str, *, ended_within_s: float = ENDED_WITHIN_S
+) -> None:
     """Ends every session; then stops the operator in `namespace` for good, and takes off what it would have.
 
     A ledger that is away delays nothing: the pods are deleted all the same, and its holds expire.
     """
     await _kill_sessions(kube, ledger)
-    await _wait("every sandbox's pod is gone", ENDED_WITHIN_S, lambda: _none_left(kube, SANDBOX_COMPONENT))
+    await _wait("every sandbox's pod is gone", ended_within_s, lambda: _none_left(kube, SANDBOX_COMPONENT))
     await kube.patch(DEPLOYMENTS, OPERATOR_DEPLOYMENT, {"spec": {"replicas": 0}}, namespace, subresource="scale")
     await _wait("the operator has stopped", STOPPED_WITHIN_S, lambda: _stopped(kube, namespace))
     await _delete_left_over(kube)
-    await _wait("every isolate host is gone", STOPPED_WITHIN_S, lambda: _none_left(kube, ISOLATE_HOST_COMPONENT))
+    await _wait("every pod that was left over is gone", STOPPED_WITHIN_S, lambda: _nothing_left(kube))
 
 
 async def _kill_sessions(kube: KubeClient, ledger: LedgerClient) -> None:
@@ -57,7 +60,9 @@ async def _kill_sessions(kube: KubeClient, ledger: LedgerClient) -> None:
 
 async def _delete_left_over(kube: KubeClient) -> None:
     for pod in await kube.list(PODS, label_selector=f"{COMPONENT_LABEL}={SANDBOX_COMPONENT}"):
-        await _unless_gone(kube.delete(PODS, pod["metadata"]["name"], pod["metadata"]["namespace"], grace_period_s=0))
+        await _unless_gone(
+            kube.delete(PODS, pod["metadata"]["name"], pod["metadata"]["namespace"], grace_period_s=STOP_GRACE_S)
+        )
     for hosts in await kube.list(STATEFUL_SETS, label_selector=f"{COMPONENT_LABEL}={ISOLATE_HOST_COMPONENT}"):
         await _unless_gone(kube.delete(STATEFUL_SETS, hosts["metadata"]["name"], hosts["metadata"]["namespace"]))
     for sandbox in await kube.list(SANDBOXES):
@@ -71,6 +76,10 @@ async def _delete_left_over(kube: KubeClient) -> None:
 async def _unless_gone(request: Awaitable[object]) -> None:
     with suppress(NotFound):
         await request
+
+
+async def _nothing_left(kube: KubeClient) -> bool:
+    return await _none_left(kube, SANDBOX_COMPONENT) and await _none_left(kube, ISOLATE_HOST_COMPONENT)
 
 
 async def _none_left(kube: KubeClient, component: str) -> bool:

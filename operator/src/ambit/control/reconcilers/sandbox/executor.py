@@ -50,6 +50,11 @@ Json = dict[str, Any]
 JWT_ALGORITHM: Final = "EdDSA"
 
 
+def clock_ms() -> int:
+    """Now, in milliseconds since the epoch."""
+    return int(time() * 1000)
+
+
 class Executor:
     def __init__(
         self,
@@ -58,6 +63,7 @@ class Executor:
         ledger: LedgerClient,
         writer: Writer,
         signer: Callable[[], Ed25519PrivateKey],
+        now_ms: Callable[[], int] = clock_ms,
     ) -> None:
         self._world = world
         self._client = client
@@ -65,7 +71,7 @@ class Executor:
         self._writer = writer
         self._signer = signer
         self._kind: Kind = next(kind for kind in world.kinds if kind.store is world.sandboxes)
-        self._now_ms: Callable[[], int] = lambda: int(time() * 1000)
+        self._now_ms = now_ms
 
     async def carry_out(self, action: Action, sandbox: Sandbox, memory: Memory) -> Obstacle | None:
         """Does it; the answer says what refused. Raises ApiError, LedgerUnavailable, LedgerError for all else."""

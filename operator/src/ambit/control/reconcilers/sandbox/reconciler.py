@@ -1,7 +1,6 @@
 """Carries out what `decide` asks for a Sandbox: the only place here that does anything."""
 
 from collections.abc import Callable
-from time import time
 from typing import Final
 
 from ambit.api.conditions import ConditionType, find
@@ -9,7 +8,7 @@ from ambit.api.sandbox import Sandbox, SandboxStatus
 from ambit.control.obstacles import Obstacle
 from ambit.control.reconcilers.sandbox import manifests, runtime
 from ambit.control.reconcilers.sandbox.decide import decide
-from ambit.control.reconcilers.sandbox.executor import Executor
+from ambit.control.reconcilers.sandbox.executor import Executor, clock_ms
 from ambit.control.reconcilers.sandbox.memory import Memory
 from ambit.control.reconcilers.sandbox.observe import Run, run_of
 from ambit.control.reconcilers.sandbox.plan import Action, ExtendRuntime, HoldRuntime, LookAtPod, Plan, StopPod
@@ -28,14 +27,21 @@ MOST_STEPS: Final = 24
 
 
 class SandboxReconciler:
-    def __init__(self, world: World, executor: Executor, writer: Writer, start_timeout_ms: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        executor: Executor,
+        writer: Writer,
+        start_timeout_ms: int,
+        now_ms: Callable[[], int] = clock_ms,
+    ) -> None:
         self._world = world
         self._executor = executor
         self._writer = writer
         self._start_timeout_ms = start_timeout_ms
         self._kind = next(kind for kind in world.kinds if kind.store is world.sandboxes)
         self._memories: dict[Key, Memory] = {}
-        self._now_ms: Callable[[], int] = lambda: int(time() * 1000)
+        self._now_ms = now_ms
 
     async def reconcile(self, key: Key) -> float | None:
         """Decides and acts until there is nothing to do but wait."""
