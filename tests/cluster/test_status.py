@@ -31,7 +31,7 @@ def reason(cluster: Cluster, namespace: str, kind: str, name: str) -> str:
 
 
 def a_route_with_key(secret: str) -> Manifest:
-    route = a_route("keyed")
+    route = a_route("keyed", url="https://model.example")
     route["spec"]["backends"][0]["credentialRef"] = {"name": secret, "key": "apiKey"}
     return route
 

@@ -45,7 +45,7 @@ async def an_agent_with_a_route(cluster: Installed, **route: Any) -> None:
     backend = {
         "name": "only",
         "provider": "OpenAI",
-        "url": cluster.models.url,
+        "url": cluster.models.url.replace("127.0.0.1", "localhost"),  # with a key, http only to a host without a dot
         "model": "scripted?tokens=5&input=100",
         "credentialRef": {"name": "provider", "key": "apiKey"},
         "price": {"input": "1", "output": "1"},

@@ -206,5 +206,13 @@ class Budget(Resource):
             *_figures(Window.LIFETIME, ResourceName.TOKENS, "Tokens", wide=True),
         ),
     )
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            # Rules do not see the namespace: a parentRef that names the Budget's own is found by ambit.policy.
+            "!has(self.spec.parentRef) || has(self.spec.parentRef.namespace)"
+            " || self.spec.parentRef.name != self.metadata.name",
+            "leave out parentRef, or name another Budget: a Budget does not stand above itself",
+        ),
+    )
     spec: BudgetSpec
     status: BudgetStatus = BudgetStatus()

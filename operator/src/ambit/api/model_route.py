@@ -62,9 +62,20 @@ class BackendLimits(ApiModel):
     ] = "256"
 
 
+_KEY_STAYS_PRIVATE = Rule(
+    # A host without a dot, or of .svc, can only be inside the cluster; NAME.NAMESPACE reads like a public name. A bare
+    # number is an address to some resolvers, so a host without a dot begins with a letter.
+    "!has(self.credentialRef) || !self.url.startsWith('http://') || self.url.matches("
+    "'^http://([A-Za-z][A-Za-z0-9_-]*|[A-Za-z0-9._-]+[.]svc([.]cluster[.]local)?)(:[0-9]+)?(/.*)?$')",
+    "write https://…: with credentialRef, plain http would show the key to whoever is on the way; http is for Services"
+    " inside the cluster, written http://NAME.NAMESPACE.svc:PORT",
+)
+
+
 class Backend(ApiModel):
     """A model server."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (_KEY_STAYS_PRIVATE,)
     name: Annotated[Name, Doc("Its name in metrics and messages.", example="primary")]
     provider: Annotated[Provider, Doc("The wire format that it speaks.", example="Anthropic")]
     url: Annotated[
@@ -77,7 +88,8 @@ class Backend(ApiModel):
             " end, and not the wire format's own path (/v1/…), which the gateway adds: https://api.anthropic.com",
         ),
         Doc(
-            "The server's address, before `/v1/…`. Plain http only inside the cluster.",
+            "The server's address, before `/v1/…`. With credentialRef, plain http only to Services inside the cluster,"
+            " written `http://NAME.NAMESPACE.svc:PORT`.",
             example="https://api.anthropic.com",
         ),
     ]
