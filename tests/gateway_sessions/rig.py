@@ -309,5 +309,5 @@ async def _install_crds(kube: KubeClient) -> None:
 
 
 def _established(crd: dict[str, Any]) -> bool:
-    conditions = crd.get("status", {}).get("conditions", [])
+    conditions: list[dict[str, Any]] = crd.get("status", {}).get("conditions") or []  # a new one's are null
     return any(found["type"] == "Established" and found["status"] == "True" for found in conditions)

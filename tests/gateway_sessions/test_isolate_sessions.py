@@ -1,6 +1,7 @@
 """Sessions of isolate Agents, opened by people over TLS: real apiserver, ledger, isolate host."""
 
 import asyncio
+import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest_asyncio
 from ambit.kube.resources import CONFIG_MAPS
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
+from ambit.telemetry import metrics
 from ambit.telemetry.reasons import SessionEnd
 from tests.gateway_sessions.rig import Rig, a_rig, a_rig_with_host, events, output
 from tests.isolates.host import until
@@ -92,6 +94,32 @@ async def test_output_comes_as_it_is_made_and_ends_when_the_runtime_does(rig: Ri
     assert 1_500 < usage.spent.runtime_ms <= 2_000
     assert usage.overrun == Amount()
     assert await rig.sessions_on_host() == []
+
+
+async def test_a_host_that_confirms_late_makes_nobody_spend_more_than_was_held(rig: Rig) -> None:
+    await rig.an_isolate_agent("late", TALKS_FOR_EVER, runtime="3s")
+    unconfirmed = _unconfirmed_ends()
+    assert rig.host is not None
+    async with rig.open("late") as answer:
+        stream = events(answer)
+        session = (await anext(stream)).data["id"]
+        assert (await anext(stream)).name == "output"
+        rig.host.process.send_signal(signal.SIGSTOP)
+        try:
+            usage = await rig.ended(session)
+        finally:
+            rig.host.process.send_signal(signal.SIGCONT)
+        rest = [event async for event in stream]
+    assert usage.closed_reason is SessionEnd.RUNTIME_EXHAUSTED
+    assert (usage.spent.runtime_ms, usage.overrun) == (3_000, Amount())
+    assert rest[-1].data["reason"] == "RuntimeExhausted"
+    assert await rig.sessions_on_host() == [], "the caller is not told of the end before it is one"
+    assert _unconfirmed_ends() == unconfirmed + 1
+
+
+def _unconfirmed_ends() -> float:
+    [family] = metrics.ISOLATE_ENDS_UNCONFIRMED.collect()
+    return family.samples[0].value
 
 
 async def test_a_caller_who_goes_away_ends_the_session(rig: Rig) -> None:
@@ -186,7 +214,8 @@ async def test_without_a_ready_host_it_is_503_and_says_where_to_look(tmp_path: P
 
 
 async def test_a_runtime_longer_than_a_slice_is_renewed(rig: Rig) -> None:
-    slow = "await new Promise((done) => setTimeout(done, 22000)); return new Response('done');"
+    # Longer than the host would let it run with the first slice alone: 30 s, and its grace of 2 s.
+    slow = "await new Promise((done) => setTimeout(done, 33000)); return new Response('done');"
     await rig.an_isolate_agent("slow", f"export default {{ async fetch() {{ {slow} }} }}", runtime="60s")
     async with rig.open("slow") as answer:
         stream = events(answer)

@@ -112,10 +112,17 @@ class Host:
             body = await answer.read()
             return Opened(answer.status, dict(answer.headers), body.decode())
 
-    def stream(self, session: str, sha256: str, session_input: str = "") -> "aiohttp.client._RequestContextManager":  # pyright: ignore[reportPrivateUsage] -- aiohttp has no public name
-        return self.request(
-            "POST", f"/v1/sessions/{session}", headers={"x-ambit-code-sha256": sha256}, data=session_input.encode()
-        )
+    def stream(
+        self, session: str, sha256: str, session_input: str = "", *, runtime_ms: int = 30_000
+    ) -> "aiohttp.client._RequestContextManager":  # pyright: ignore[reportPrivateUsage] -- aiohttp has no public name
+        headers = {"x-ambit-code-sha256": sha256, "x-ambit-runtime-ms": str(runtime_ms)}
+        return self.request("POST", f"/v1/sessions/{session}", headers=headers, data=session_input.encode())
+
+    async def renew(self, session: str, runtime_ms: int) -> int:
+        """The status of the answer."""
+        headers = {"x-ambit-runtime-ms": str(runtime_ms)}
+        async with self.request("PUT", f"/v1/sessions/{session}/runtime", headers=headers) as answer:
+            return answer.status
 
     async def sessions(self) -> list[str]:
         async with self.request("GET", "/v1/sessions") as answer:

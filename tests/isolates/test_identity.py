@@ -71,6 +71,7 @@ def test_nobody_is_let_in_with_another(token: Callable[[], str], why: str) -> No
         ("GET", "/v1/sessions/team-a/s-1"),
         ("POST", "/v1/sessions/team-a/s-1"),
         ("DELETE", "/v1/sessions/team-a/s-1"),
+        ("PUT", "/v1/sessions/team-a/s-1/runtime"),
         ("PUT", "/v1/code/" + "0" * 64),
     ],
 )

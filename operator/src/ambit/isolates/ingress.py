@@ -1,5 +1,6 @@
 """The host's API for the gateway: code in, sessions opened, streamed, ended."""
 
+import asyncio
 import logging
 import re
 import time
@@ -13,7 +14,7 @@ from aiohttp import web
 from ambit.isolates.code import MAX_BUNDLE_BYTES, CodeRefused, CodeStore
 from ambit.isolates.headers import break_off, end_to_end
 from ambit.isolates.identity import GatewayIdentity, Unauthenticated
-from ambit.isolates.sessions import HostRefusal, Session, Sessions
+from ambit.isolates.sessions import RUNTIME_GRACE_S, HostRefusal, Session, Sessions
 from ambit.isolates.shard import ShardBrokeOff
 from ambit.telemetry import metrics
 from ambit.telemetry.reasons import HostError, SessionEnd
@@ -23,7 +24,10 @@ log = logging.getLogger(__name__)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """Namespaces' and sessions' names (RFC 1123)."""
+MILLISECONDS = re.compile(r"[1-9][0-9]{0,9}")
 HOST_ERROR = "x-ambit-host-error"
+RUNTIME = "x-ambit-runtime-ms"
+"""What is held of a session's runtime, counted from the request that opened it."""
 STATUS = {
     HostError.CODE_MISSING: HTTPStatus.CONFLICT,
     HostError.CODE_REFUSED: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -33,6 +37,7 @@ STATUS = {
     HostError.SHARD_DIED: HTTPStatus.BAD_GATEWAY,
     HostError.AGENT_FAILED: HTTPStatus.BAD_GATEWAY,
     HostError.KILLED: HTTPStatus.BAD_GATEWAY,
+    HostError.RUNTIME_EXHAUSTED: HTTPStatus.BAD_GATEWAY,
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -66,6 +71,7 @@ class Ingress:
         app.router.add_post(session, self._open)
         app.router.add_get(session, self._get)
         app.router.add_delete(session, self._delete)
+        app.router.add_put(session + "/runtime", self._renew)
         return app
 
     async def _put_code(self, request: web.Request) -> web.StreamResponse:
@@ -86,6 +92,12 @@ class Ingress:
             return _json(HTTPStatus.NOT_FOUND, {"reason": "NotFound", "message": "no such session was here lately"})
         return _json(HTTPStatus.OK, state)
 
+    async def _renew(self, request: web.Request) -> web.StreamResponse:
+        session = self._sessions.running(_path(request))
+        if session is None or not session.renew(_until_s(request, session.asked_s)):
+            return _json(HTTPStatus.NOT_FOUND, {"reason": "NotFound", "message": "no such session is running here"})
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
     async def _delete(self, request: web.Request) -> web.StreamResponse:
         session = self._sessions.running(_path(request))
         if session is not None:
@@ -94,19 +106,21 @@ class Ingress:
 
     async def _open(self, request: web.Request) -> web.StreamResponse:
         asked_at = time.monotonic()
+        asked_s = asyncio.get_running_loop().time()
         path = _path(request)
+        until_s = _until_s(request, asked_s)
         code_sha256 = _matching(SHA256, request.headers.get("x-ambit-code-sha256", ""))
         try:
             if self._code.get(code_sha256) is None:
                 raise HostRefusal(HostError.CODE_MISSING, f"this host does not have the code {code_sha256}")
             session_input = await self._read_input(request)
-            session = await self._sessions.open(path, code_sha256)
+            session = await self._sessions.open(path, code_sha256, asked_s)
         except HostRefusal as refusal:
             metrics.ISOLATE_OPENS.labels(refusal.reason).inc()
             raise
         metrics.ISOLATE_OPENS.labels("Opened").inc()
         try:
-            return await self._run(request, session, session_input, asked_at)
+            return await self._run(request, session, session_input, asked_at, until_s)
         finally:
             # Reached with the session still open only if the gateway went away (this task was cancelled).
             self._sessions.close(session, HostError.KILLED, "the gateway went away")
@@ -120,13 +134,13 @@ class Ingress:
         return bytes(body)
 
     async def _run(
-        self, request: web.Request, session: Session, session_input: bytes, asked_at: float
+        self, request: web.Request, session: Session, session_input: bytes, asked_at: float, until_s: float
     ) -> web.StreamResponse:
         response: web.StreamResponse | None = None
         headers = {"x-ambit-session": session.path, "x-ambit-code-sha256": session.code_sha256}
         headers["content-type"] = request.headers.get("content-type", "text/plain;charset=utf-8")
         try:
-            async with session.shard.ask("POST", headers, session_input) as answer:
+            async with session.within(until_s), session.shard.ask("POST", headers, session_input) as answer:
                 if HOST_ERROR in answer.headers:
                     failure = msgspec.json.decode(await _all(answer), type=_Failure)
                     raise HostRefusal(HostError.AGENT_FAILED, failure.message)
@@ -189,6 +203,11 @@ async def _all(answer: aiohttp.ClientResponse) -> bytes:
 
 def _path(request: web.Request) -> str:
     return f"{_matching(NAME, request.match_info['namespace'])}/{_matching(NAME, request.match_info['id'])}"
+
+
+def _until_s(request: web.Request, asked_s: float) -> float:
+    """When a session has to have ended, by the event loop's clock."""
+    return asked_s + int(_matching(MILLISECONDS, request.headers.get(RUNTIME, ""))) / 1000 + RUNTIME_GRACE_S
 
 
 def _matching(pattern: re.Pattern[str], text: str) -> str:

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,6 +14,8 @@ from ambit.telemetry import metrics
 from ambit.telemetry.reasons import HostError
 
 ENDS_KEPT = 1_000
+RUNTIME_GRACE_S = 2.0
+"""So much after its runtime is over a session is ended here: the gateway, which can be reached, ends it before that."""
 
 
 class HostRefusal(Exception):
@@ -35,16 +39,44 @@ class SessionState(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(eq=False)
 class Session:
-    """A running session. `path` is `<namespace>/<id>`."""
+    """A running session. `path` is `<namespace>/<id>`; `asked_s`: when its opening was asked for, by the event loop's
+    clock.
+    """
 
     path: str
     code_sha256: str
     shard: Shard
+    asked_s: float
     requests: set[asyncio.Task[object]] = field(default_factory=set[asyncio.Task[object]])
     """What its agent is asking of the gateway now."""
     loaded: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the agent's code has been loaded, or never will be."""
     ending: asyncio.Task[None] | None = None
+    _deadline: asyncio.Timeout | None = None
+    """While the agent runs."""
+
+    @asynccontextmanager
+    async def within(self, until_s: float) -> AsyncGenerator[None]:
+        """Bounds what is awaited inside, by the event loop's clock. Raises HostRefusal (RuntimeExhausted).
+
+        It depends on no connection: not on the gateway's, should its node be lost, nor on that to the agent.
+        """
+        try:
+            async with asyncio.timeout_at(until_s) as self._deadline:
+                yield
+        except TimeoutError as error:
+            raise HostRefusal(
+                HostError.RUNTIME_EXHAUSTED, "the runtime that the gateway had told this host of was over"
+            ) from error
+        finally:
+            self._deadline = None
+
+    def renew(self, until_s: float) -> bool:
+        """Moves the end of its runtime, later only; False where it has ended already."""
+        if self._deadline is None or self._deadline.expired():
+            return False
+        self._deadline.reschedule(max(until_s, self._deadline.when() or until_s))
+        return True
 
 
 class Sessions:
@@ -73,7 +105,7 @@ class Sessions:
         session = self._running.get(path)
         return SessionState("Running") if session is not None and session.ending is None else self._ended.get(path)
 
-    async def open(self, path: str, code_sha256: str) -> Session:
+    async def open(self, path: str, code_sha256: str, asked_s: float) -> Session:
         """A place on a shard. Raises HostRefusal (SessionExists, Full, ShardDied)."""
         if path in self._running or path in self._opening:
             raise HostRefusal(HostError.SESSION_EXISTS, f"{path} is running on this host")
@@ -86,7 +118,7 @@ class Sessions:
             raise HostRefusal(HostError.SHARD_DIED, str(error)) from error
         finally:
             self._opening.remove(path)
-        session = self._running[path] = Session(path, code_sha256, shard)
+        session = self._running[path] = Session(path, code_sha256, shard, asked_s)
         metrics.ISOLATE_SESSIONS.set(len(self._running))
         return session
 

@@ -92,6 +92,8 @@ class HostError(StrEnum):
     """The agent could not be loaded, raised an error, or broke off its answer (502)."""
     KILLED = "Killed"
     """The gateway ended the session, or went away (502)."""
+    RUNTIME_EXHAUSTED = "RuntimeExhausted"
+    """The runtime that the gateway told the host of was over, and no more had been told (502)."""
 
 
 class Progress(StrEnum):

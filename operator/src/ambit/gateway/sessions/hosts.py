@@ -4,7 +4,7 @@ Every request carries a token that the gateway signed for that one pod and that 
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,6 +25,7 @@ AUDIENCE: Final = "ambit-isolate-host"
 TOKEN_LIFE_S: Final = 60
 TOKEN_REUSED_S: Final = 30.0
 HOST_ERROR: Final = "x-ambit-host-error"
+RUNTIME: Final = "x-ambit-runtime-ms"
 CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 10.0
 
@@ -103,25 +104,39 @@ class HostClient:
 
     @asynccontextmanager
     async def run(
-        self, host: Host, namespace: str, session: str, bundle: Bundle, session_input: str
+        self,
+        host: Host,
+        namespace: str,
+        session: str,
+        bundle: Bundle,
+        session_input: str,
+        runtime_ms: Callable[[], int],
     ) -> AsyncGenerator[Answer]:
         """Runs the agent; leaving the block aborts it. Raises HostFailed, from inside the block too.
 
-        The code is handed over only where the host does not have it.
+        The code is handed over only where the host does not have it. `runtime_ms`: for how long the host may run it
+        from this moment on; asked whenever a request to open it is sent.
         """
         try:
-            async with self._opened(host, namespace, session, bundle, session_input) as answer:
+            async with self._opened(host, namespace, session, bundle, session_input, runtime_ms) as answer:
                 yield Answer(answer.status, answer.content.iter_any())
         except (aiohttp.ClientError, OSError) as error:
             raise await self._why(host, namespace, session, error) from error
 
     @asynccontextmanager
     async def _opened(
-        self, host: Host, namespace: str, session: str, bundle: Bundle, session_input: str
+        self,
+        host: Host,
+        namespace: str,
+        session: str,
+        bundle: Bundle,
+        session_input: str,
+        runtime_ms: Callable[[], int],
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         url = f"{host.url}/v1/sessions/{namespace}/{session}"
         headers = {"x-ambit-code-sha256": bundle.sha256, "Content-Type": "text/plain;charset=utf-8"}
         for attempt in (1, 2):
+            headers[RUNTIME] = str(runtime_ms())
             async with self._open().post(
                 url, data=session_input.encode(), headers=headers | self._authorization(host)
             ) as answer:
@@ -143,6 +158,19 @@ class HostClient:
             refusal = await _refusal(answer)
             if refusal is not None:
                 raise refusal
+
+    async def renew(self, host: Host, namespace: str, session: str, runtime_ms: int) -> None:
+        """Tells the host of more runtime; `runtime_ms` is all of it, counted from the request that opened the session.
+        Raises HostFailed, also where the session is not running there.
+        """
+        url = f"{host.url}/v1/sessions/{namespace}/{session}/runtime"
+        headers = {RUNTIME: str(runtime_ms)} | self._authorization(host)
+        try:
+            async with self._open().put(url, headers=headers, timeout=_SHORT) as answer:
+                if answer.status != HTTPStatus.NO_CONTENT:
+                    raise HostFailed(None, f"isolate host {host.namespace}/{host.name} answered {answer.status}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _gone(host, error) from error
 
     async def end(self, host: Host, namespace: str, session: str) -> None:
         """Aborts the session; when it returns, nothing of it is left on the host. Raises HostFailed."""

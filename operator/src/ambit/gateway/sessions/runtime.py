@@ -1,7 +1,12 @@
 """Runtime of an isolate session, held in slices ahead of its use (docs/design/0001-interfaces.md, "Runtime").
 
-The rule (`Slices.next_step`) is pure; `RuntimeHold` carries it out against the ledger. A slice that is refused is not
-the end: the environment runs until what is held is used up.
+The rule (`Slices`) is pure; `RuntimeHold` carries it out against the ledger. A slice that is refused is not the end:
+the environment runs until what is held is used up.
+
+What is charged: the time until the host has confirmed that nothing is left of the agent, where that came before the
+end of what is held. To make it so, the agent is aborted a margin ahead (`end_margin_ms`). Where no confirmation came by
+then, the agent may still run (its host ends it by itself soon after): all that is held is charged, never more, so that
+no limit is exceeded, and the log and `ambit_isolate_ends_unconfirmed_total` say so.
 """
 
 import asyncio
@@ -14,13 +19,16 @@ from typing import Final
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
+from ambit.telemetry import metrics
 from ambit.telemetry.reasons import SessionEnd
 
 SLICE_MS: Final = 30_000
 AT_LEAST_MS: Final = 1_000
 RENEW_WHEN_LEFT_MS: Final = 10_000
-STOP_MARGIN_MS: Final = 100
-"""So much before the end of what is held an isolate is aborted, so that it has ended by then."""
+END_MARGIN_MS: Final = 500
+"""So much before the end of what is held an isolate is aborted, so that its host has confirmed its end by then."""
+END_MARGIN_PART: Final = 5
+"""At most one part in so many of what is held, so that short sessions keep most of their runtime."""
 EXPIRY_SLACK_MS: Final = 5_000
 """A hold outlives its slice by so much, so that a settlement comes before the expiry."""
 ASK_AGAIN_MS: Final = 1_000
@@ -46,8 +54,16 @@ class Slices:
         return max(self.covers_ms - RENEW_WHEN_LEFT_MS - elapsed_ms, 0)
 
     def over_in_ms(self, elapsed_ms: int) -> int:
-        """When the environment has to end unless more is granted; 0: now."""
-        return max(self.covers_ms - STOP_MARGIN_MS - elapsed_ms, 0)
+        """When the environment has to be aborted unless more is granted; 0: now."""
+        return max(self.covers_ms - self.end_margin_ms() - elapsed_ms, 0)
+
+    def end_margin_ms(self) -> int:
+        """How long its host has to confirm the environment's end before what is held is over."""
+        return min(END_MARGIN_MS, self.covers_ms // END_MARGIN_PART)
+
+    def charge_ms(self, ended_at_ms: int | None) -> int:
+        """What to settle. `ended_at_ms`: when the end was confirmed; None: it was not."""
+        return self.covers_ms if ended_at_ms is None else min(ended_at_ms, self.covers_ms)
 
     def granted(self, more_ms: int) -> "Slices":
         """After an extension was granted."""
@@ -72,6 +88,13 @@ class RuntimeHold:
         self._clock = clock
         self._slices = Slices(0)
         self._started_s = 0.0
+        self.extended = asyncio.Event()
+        """Set at each further slice; whoever waits for it clears it."""
+
+    @property
+    def covers_ms(self) -> int:
+        """What is held, counted from the start."""
+        return self._slices.covers_ms
 
     def elapsed_ms(self) -> int:
         """How long the environment has been running; rounded up, as it is charged."""
@@ -113,6 +136,7 @@ class RuntimeHold:
             answer = await self._extend(over_in_ms)
             if isinstance(answer, wire.Granted):
                 self._slices = self._slices.granted(answer.amount.runtime_ms)
+                self.extended.set()
                 continue
             if answer is not None:
                 denial = answer.message
@@ -141,9 +165,22 @@ class RuntimeHold:
             _log.warning("runtime of %s was not extended: %s", self._path, error)
             return None
 
-    async def settle(self) -> None:
-        """Charges what was used. Where the ledger is away, the hold expires and is charged in full."""
+    async def settle(self, confirmed: bool) -> None:
+        """Charges what was used, and no more than is held; to be called once the environment's end is `confirmed`, or
+        what is held is over. Where the ledger is away, the hold expires and is charged in full.
+        """
+        elapsed_ms = self.elapsed_ms()
+        if not confirmed or elapsed_ms > self.covers_ms:
+            metrics.ISOLATE_ENDS_UNCONFIRMED.inc()
+            _log.warning(
+                "the end of %s was not confirmed within the %d ms that were held (%d ms after its start): all of them"
+                " are charged, and it may have run for longer",
+                self._path,
+                self.covers_ms,
+                elapsed_ms,
+            )
+        used = Amount(runtime_ms=self._slices.charge_ms(elapsed_ms if confirmed else None))
         try:
-            await self._ledger.settle(wire.Settle(id=self._id, used=Amount(runtime_ms=self.elapsed_ms())))
+            await self._ledger.settle(wire.Settle(id=self._id, used=used))
         except (LedgerUnavailable, LedgerError) as error:
             _log.warning("runtime of %s was not settled and will be charged by its expiry: %s", self._path, error)
