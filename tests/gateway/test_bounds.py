@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionMessageParam
+from prometheus_client import REGISTRY
 
 from ambit.api.base import ObjectKey
 from ambit.api.model_route import Provider
@@ -190,6 +191,51 @@ async def test_room_that_others_hold_is_waited_for_in_turn(gateway: Gateway) -> 
     token = await tenant.open()
     # Each holds more than half of the limit while it runs, and uses little: together they fit one after the other.
     assert await statuses(tenant, token, 5, "slow", max_tokens=900) == [200] * 5
+
+
+async def queued(count: int) -> None:
+    """Waits until so many calls are in the gateway's queue."""
+    while True:
+        if REGISTRY.get_sample_value("ambit_gateway_queue") == count:
+            return
+        await asyncio.sleep(0.005)
+
+
+@in_module
+@pytest.mark.parametrize("under", ["an Agent", "a Budget"])
+async def test_a_session_that_waits_for_its_own_room_delays_no_other(gateway: Gateway, under: str) -> None:
+    scripts = {"endless": "tokens=9&hang_after=2", "smart": "tokens=5&input=100"}
+    tenant = await gateway.tenant(scripts=scripts)
+    parent = tenant.agent if under == "an Agent" else tenant.budget
+    bounded = await tenant.open(tokens(1500), name="s-1", parent=parent)
+    other = await tenant.open(name="s-2", parent=parent)
+    async with tenant.openai(bounded) as client, asyncio.timeout(10):  # half of what a call waits at most
+        holding = await client.chat.completions.create(model="endless", messages=HELLO, max_tokens=900, stream=True)
+        await anext(aiter(holding))
+        waiting = asyncio.ensure_future(statuses(tenant, bounded, 1, max_tokens=900))
+        await queued(1)
+        assert await statuses(tenant, other, 3, max_tokens=900) == [200] * 3
+        assert not waiting.done()
+        await gateway.ledger.kill(wire.Kill(path=tenant.session("s-1"), reason="the test is over", by="test"))
+        assert await waiting == [402]
+
+
+@in_module
+async def test_a_call_that_its_own_bound_stops_once_the_budget_has_room_makes_way_for_others(gateway: Gateway) -> None:
+    tenant = await gateway.tenant(tokens(1600), scripts={"silent": "hang_after=0", "smart": "tokens=5&input=100"})
+    bounded, other = await tenant.open(tokens(1500), name="s-1"), await tenant.open(name="s-2")
+    held, hold = Amount(tokens=900), f"held/{tenant.namespace}"
+    reserved = await gateway.ledger.reserve(wire.Reserve(hold, tenant.session("s-2"), held, held, 60_000))
+    assert isinstance(reserved, wire.Granted)
+    both = asyncio.ensure_future(statuses(tenant, bounded, 2, "silent", max_tokens=900))
+    await queued(2)
+    async with asyncio.timeout(10):  # half of what a call waits at most
+        await gateway.ledger.release(wire.Release(hold, "the others have waited"))
+        await tenant.arrived(1)  # the first of the two is sent; the other is next, and waits for the first
+        assert await statuses(tenant, other, 1, max_tokens=400) == [200]
+        assert not both.done()
+        await gateway.ledger.kill(wire.Kill(path=tenant.session("s-1"), reason="the test is over", by="test"))
+        assert await both == [402, 402]
 
 
 @in_module

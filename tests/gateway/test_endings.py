@@ -13,6 +13,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from ambit.api.base import ObjectKey
 from ambit.gateway import bounds
+from ambit.gateway.live_calls import LiveCalls
 from ambit.gateway.models.openai_chat import OpenAIChat
 from ambit.gateway.server.http import Request
 from ambit.ledger import wire
@@ -192,6 +193,49 @@ async def test_a_kill_before_the_answer_began_is_402(gateway: Gateway) -> None:
         with pytest.raises(openai.APIStatusError) as refused:
             await call
     assert refused.value.status_code == 402
+
+
+@pytest.mark.parametrize("event", ["Killed", "Resynchronised"])
+async def test_a_kill_that_is_heard_of_before_the_hold_was_granted_cuts_the_call_within_100_ms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: str
+) -> None:
+    handled = asyncio.Event()
+    on_event = LiveCalls.on_event
+
+    def observed(live: LiveCalls, heard: wire.AnyEvent) -> None:
+        if isinstance(heard, wire.SessionKilled) and event == "Resynchronised":
+            heard = wire.Resynchronised()  # the kill itself was missed
+        on_event(live, heard)
+        if isinstance(heard, wire.SessionKilled) or event == "Resynchronised":
+            handled.set()
+
+    monkeypatch.setattr(LiveCalls, "on_event", observed)
+    async with harness.running(tmp_path) as gateway:
+        tenant = await gateway.tenant(scripts={"silent": "hang_after=0"})
+        token = await tenant.open()
+        reserve = gateway.ledger.reserve
+        answered_at = 0.0
+
+        async def overtaken_by_the_kill(op: wire.Reserve) -> wire.Granted | wire.Refused | wire.Wait:
+            nonlocal answered_at
+            answer = await reserve(op)
+            assert isinstance(answer, wire.Granted)
+            handled.clear()
+            await gateway.operator.kill(wire.Kill(path=tenant.session(), reason="enough", by="test"))
+            await handled.wait()
+            answered_at = monotonic()
+            return answer
+
+        monkeypatch.setattr(gateway.ledger, "reserve", overtaken_by_the_kill)
+        async with tenant.openai(token, max_retries=0, timeout=5) as client:
+            with pytest.raises(openai.APIStatusError) as refused:
+                await client.chat.completions.create(model="silent", messages=HELLO, max_tokens=50)
+        assert monotonic() - answered_at < 0.1
+        assert refused.value.status_code == 402
+        assert refused.value.response.headers["x-ambit-reason"] == "SessionEnded"
+        usage = await tenant.settled()
+        if event == "Killed":  # nothing was sent, so nothing is charged
+            assert (tenant.received, usage.spent) == ([], Amount())
 
 
 async def test_a_slow_reader_holds_the_provider_back(gateway: Gateway) -> None:

@@ -65,7 +65,7 @@ class Admission:
             at_least=at_least,
             expires_in_ms=self._hold_expires_in_ms,
         )
-        ahead = self._queue.queue_ahead(session.parent)
+        ahead = self._queue.account_in_the_way(session.path, session.parent)
         if ahead is None:
             answer = await self._reserve(reserve)
             if not isinstance(answer, wire.Wait):
@@ -80,7 +80,7 @@ class Admission:
     ) -> Hold:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._queue_s
-        ticket = self._queue.enter(account, session.parent)
+        ticket = self._queue.enter(account, session.path, session.parent)
         try:
             while await self._queue.turn(ticket, deadline - loop.time()):
                 if gone.done():
@@ -88,7 +88,7 @@ class Admission:
                 answer = await self._reserve(reserve)
                 if not isinstance(answer, wire.Wait):
                     return self._decided(reserve, answer, gone)
-                self._to_queue_for(answer)
+                self._queue.move(ticket, self._to_queue_for(answer))
                 last = answer
         finally:
             self._queue.leave(ticket)

@@ -8,7 +8,7 @@ from typing import Final
 from ambit.gateway import bounds, refusals
 from ambit.gateway.admission import Admission, ClientGone, Hold
 from ambit.gateway.identity.session_directory import Session
-from ambit.gateway.live_calls import LiveCalls
+from ambit.gateway.live_calls import LiveCall, LiveCalls
 from ambit.gateway.models.json_meter import JsonMeter
 from ambit.gateway.models.wire_format import Call, RefusedCall, WireFormat
 from ambit.gateway.relay import CutCause, Ending, Relay, Relayed
@@ -72,11 +72,14 @@ class Calls:
         route = await self._models.bind(session, call.model, wire.provider)
         bounded = bounds.bound(call, route)
         try:
-            hold = await self._admission.hold(session, bounded.want, bounded.at_least, exchange.gone)
-            metrics.GATEWAY_ADMISSION_SECONDS.observe(loop.time() - received_at)
-            output_tokens = bounds.granted_output_tokens(call, route, bounded, hold.amount)
-            with metrics.GATEWAY_HOLDS.track_inprogress():
-                relayed, cause = await self._forward(wire, request, call, route, session, exchange, hold, output_tokens)
+            with self._live.entered(session.path) as live:
+                hold = await self._admission.hold(session, bounded.want, bounded.at_least, exchange.gone)
+                metrics.GATEWAY_ADMISSION_SECONDS.observe(loop.time() - received_at)
+                output_tokens = bounds.granted_output_tokens(call, route, bounded, hold.amount)
+                with metrics.GATEWAY_HOLDS.track_inprogress():
+                    relayed, cause = await self._forward(
+                        wire, request, call, route, session, exchange, live, hold, output_tokens
+                    )
         except ClientGone:
             exchange.abort()
             _count(route, "ClientGone")
@@ -94,6 +97,7 @@ class Calls:
         route: RouteBinding,
         session: Session,
         exchange: Exchange,
+        live: LiveCall,
         hold: Hold,
         output_tokens: int,
     ) -> tuple[Relayed, CutCause | None]:
@@ -110,28 +114,28 @@ class Calls:
             silence_s=self._silence_s,
             drain_s=DRAIN_S,
         )
-        with self._live.entered(session.path, relay):
-            try:
-                connection = await self._upstream.send(
-                    origin, message, relay, unless=lambda: relay.done.done() or exchange.gone.done()
-                )
-            except Unreachable as error:
-                self._settlements.release(hold.id, str(error))
-                metrics.GATEWAY_UPSTREAM_ERRORS.labels(str(route.route), "Unreachable").inc()
-                _count(route, "UpstreamFailed")
-                raise _upstream_failed(route, str(error)) from error
-            if connection is None:
-                self._settlements.release(hold.id, "the session or the client was gone before the call was sent")
-                if not relay.done.done():
-                    raise ClientGone
-                _count(route, "Cut")
-                raise _unanswered(route, session, relay.done.result(), relay.cut_cause)
-            relay.attach(connection)
-            keeper = HoldKeeper(self._ledger, hold.id, self._hold_expires_in_ms, _cut_lost(relay, hold.id))
-            try:
-                return await relay.done, relay.cut_cause
-            finally:
-                keeper.stop()
+        live.relayed_by(relay)
+        try:
+            connection = await self._upstream.send(
+                origin, message, relay, unless=lambda: relay.done.done() or exchange.gone.done()
+            )
+        except Unreachable as error:
+            self._settlements.release(hold.id, str(error))
+            metrics.GATEWAY_UPSTREAM_ERRORS.labels(str(route.route), "Unreachable").inc()
+            _count(route, "UpstreamFailed")
+            raise _upstream_failed(route, str(error)) from error
+        if connection is None:
+            self._settlements.release(hold.id, "the session or the client was gone before the call was sent")
+            if not relay.done.done():
+                raise ClientGone
+            _count(route, "Cut")
+            raise _unanswered(route, session, relay.done.result(), relay.cut_cause)
+        relay.attach(connection)
+        keeper = HoldKeeper(self._ledger, hold.id, self._hold_expires_in_ms, _cut_lost(relay, hold.id))
+        try:
+            return await relay.done, relay.cut_cause
+        finally:
+            keeper.stop()
 
     def _message(
         self, wire: WireFormat, request: Request, call: Call, route: RouteBinding, output_tokens: int

@@ -1,49 +1,78 @@
-"""Calls that wait for room: first come, first served, one queue for each account that is full.
+"""Calls that wait for room: first come, first served among those whom the same full account holds up.
 
-Only the first of a queue asks the ledger again, at each settlement of this process, and at least a few times a second
-for what others settle.
+A call waits for the account that the ledger named, and only calls which that account bounds wait behind it: those of
+the same session where it is the session's own, and else those of every session under it. Only the first asks the ledger
+again, at each settlement of this process, and at least a few times a second for what others settle.
 """
 
 import asyncio
-from collections import deque
+from bisect import insort
+from collections import Counter
 from typing import Final
 
 ASK_AGAIN_S: Final = 0.2
 
 
 class RoomQueue:
-    """Who waits for which account. A caller enters, waits for its turns, and leaves."""
+    """Who waits for which account. A caller enters, waits for its turns, moves where the ledger says, and leaves."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, deque[Ticket]] = {}
-        self._blocked: dict[str, str] = {}
+        self._queues: dict[str, list[Ticket]] = {}
+        """By the account that is waited for, the oldest first."""
+        self._full_above: dict[str, Counter[str]] = {}
+        """By a session's parent, the accounts for which sessions under it wait, and how many calls do."""
+        self._arrivals = 0
         self._freed = asyncio.Event()
 
-    def enter(self, account: str, under: str) -> "Ticket":
-        """Takes the last place in the queue of `account`; `under` is the account above the caller's session."""
-        ticket = Ticket(account, under)
-        self._queues.setdefault(account, deque()).append(ticket)
-        self._blocked[under] = account
+    def account_in_the_way(self, session: str, parent: str) -> str | None:
+        """The account that a newcomer of `session`, which is under `parent`, queues for: the nearest of those that
+        bound it and are waited for. None where there is none; what others under the same parent wait for is known to
+        bound it.
+        """
+        if session in self._queues:
+            return session
+        full = self._full_above.get(parent, ())
+        return parent if parent in full else next(iter(full), None)
+
+    def enter(self, account: str, session: str, parent: str) -> "Ticket":
+        """Takes the last place among those who wait for `account`, the session's own or one above it."""
+        self._arrivals += 1
+        ticket = Ticket(self._arrivals, account, session, parent)
+        self._add(ticket)
         return ticket
 
-    def queue_ahead(self, under: str) -> str | None:
-        """The full account that sessions under the same account are queueing for: a newcomer goes behind them."""
-        return self._blocked.get(under)
+    def move(self, ticket: "Ticket", account: str) -> None:
+        """Another account is in the way now: the ticket keeps its age there, and holds nobody up where it was."""
+        if account == ticket.account:
+            return
+        self._remove(ticket)
+        ticket.account = account
+        self._add(ticket)
+        self.freed()
 
     def leave(self, ticket: "Ticket") -> None:
         """Gives the place up; the next one's turn comes at once."""
-        queue = self._queues[ticket.account]
-        queue.remove(ticket)
-        if not any(one.under == ticket.under for one in queue):
-            self._blocked.pop(ticket.under, None)
-        if not queue:
-            del self._queues[ticket.account]
+        self._remove(ticket)
         self.freed()
 
     def freed(self) -> None:
         """Something was settled or released: the first of each queue has its turn."""
         self._freed.set()
         self._freed = asyncio.Event()
+
+    def may_ask(self, ticket: "Ticket") -> bool:
+        """Whether it is the first of its queue, and the first of those who wait for an account farther up.
+
+        Whoever waits for a nearer account holds nobody up here: most who are behind this ticket are not under that one.
+        """
+        if self._queues[ticket.account][0] is not ticket:
+            return False
+        distance = ticket.distance(ticket.account)
+        return all(
+            self._queues[account][0].arrival > ticket.arrival
+            for account in self._full_above.get(ticket.parent, ())
+            if ticket.distance(account) > distance
+        )
 
     async def turn(self, ticket: "Ticket", left_s: float) -> bool:
         """Waits until `ticket` may ask again; False once `left_s` is over."""
@@ -59,7 +88,7 @@ class RoomQueue:
                     await freed.wait()
             except TimeoutError:
                 pass  # nobody here settled; another process may have
-            if self._queues[ticket.account][0] is ticket:
+            if self.may_ask(ticket):
                 return True
 
     @property
@@ -67,12 +96,36 @@ class RoomQueue:
         """How many wait in all."""
         return sum(len(queue) for queue in self._queues.values())
 
+    def _add(self, ticket: "Ticket") -> None:
+        insort(self._queues.setdefault(ticket.account, []), ticket, key=lambda one: one.arrival)
+        if ticket.account != ticket.session:
+            self._full_above.setdefault(ticket.parent, Counter())[ticket.account] += 1
+
+    def _remove(self, ticket: "Ticket") -> None:
+        queue = self._queues[ticket.account]
+        queue.remove(ticket)
+        if not queue:
+            del self._queues[ticket.account]
+        if ticket.account != ticket.session:
+            full = self._full_above[ticket.parent]
+            full[ticket.account] -= 1
+            if not full[ticket.account]:
+                del full[ticket.account]
+            if not full:
+                del self._full_above[ticket.parent]
+
 
 class Ticket:
     """A place in a queue."""
 
-    __slots__ = ("account", "under")
+    __slots__ = ("account", "arrival", "parent", "session")
 
-    def __init__(self, account: str, under: str) -> None:
+    def __init__(self, arrival: int, account: str, session: str, parent: str) -> None:
+        self.arrival = arrival
         self.account = account
-        self.under = under
+        self.session = session
+        self.parent = parent
+
+    def distance(self, account: str) -> int:
+        """How far up an account is that bounds this session; what is above its parent is not told apart."""
+        return 0 if account == self.session else 1 if account == self.parent else 2

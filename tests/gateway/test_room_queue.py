@@ -1,0 +1,68 @@
+"""Who waits behind whom: only calls that the same full account bounds, and among them the oldest asks first."""
+
+from ambit.gateway.room_queue import RoomQueue
+
+TEAM, A, B = "budget/n/team", "agent/n/a", "agent/n/b"
+
+
+def test_a_newcomer_queues_only_where_its_own_accounts_are_waited_for() -> None:
+    queue = RoomQueue()
+    own = queue.enter("session/n/1", "session/n/1", A)
+    assert queue.account_in_the_way("session/n/1", A) == "session/n/1"
+    assert queue.account_in_the_way("session/n/2", A) is None
+    shared = queue.enter(A, "session/n/2", A)
+    assert queue.account_in_the_way("session/n/3", A) == A
+    assert queue.account_in_the_way("session/n/4", B) is None
+    assert queue.account_in_the_way("session/n/1", A) == "session/n/1"
+    queue.leave(own)
+    assert queue.account_in_the_way("session/n/1", A) == A
+    queue.leave(shared)
+    assert queue.account_in_the_way("session/n/1", A) is None
+    assert queue.waiting == 0
+
+
+def test_calls_of_several_agents_that_wait_for_one_budget_are_served_in_turn() -> None:
+    queue = RoomQueue()
+    first = queue.enter(TEAM, "session/n/1", A)
+    second = queue.enter(TEAM, "session/n/2", B)
+    assert queue.account_in_the_way("session/n/3", B) == TEAM
+    assert (queue.may_ask(first), queue.may_ask(second)) == (True, False)
+    queue.leave(first)
+    assert queue.may_ask(second)
+
+
+def test_the_first_of_a_queue_makes_way_where_another_account_holds_it_up() -> None:
+    queue = RoomQueue()
+    first = queue.enter(A, "session/n/1", A)
+    of_the_same_session = queue.enter(A, "session/n/1", A)
+    other = queue.enter(A, "session/n/2", A)
+    queue.move(first, "session/n/1")
+    assert (queue.may_ask(first), queue.may_ask(of_the_same_session)) == (True, True)
+    queue.move(of_the_same_session, "session/n/1")
+    assert (queue.may_ask(first), queue.may_ask(of_the_same_session), queue.may_ask(other)) == (True, False, True)
+
+
+def test_a_move_keeps_the_age() -> None:
+    queue = RoomQueue()
+    first = queue.enter("session/n/1", "session/n/1", A)
+    second = queue.enter(A, "session/n/2", A)
+    queue.move(first, A)
+    assert (queue.may_ask(first), queue.may_ask(second)) == (True, False)
+
+
+def test_a_full_agent_holds_up_nobody_who_waits_with_its_sessions_for_a_budget() -> None:
+    queue = RoomQueue()
+    queue.enter(A, "session/n/1", A)
+    first = queue.enter(TEAM, "session/n/2", A)
+    second = queue.enter(TEAM, "session/n/3", B)
+    assert (queue.may_ask(first), queue.may_ask(second)) == (True, False)
+
+
+def test_room_in_its_own_bound_takes_a_session_past_nobody_who_waits_longer_for_the_agent() -> None:
+    queue = RoomQueue()
+    older = queue.enter(A, "session/n/1", A)
+    younger = queue.enter("session/n/2", "session/n/2", A)
+    elsewhere = queue.enter("session/n/3", "session/n/3", B)
+    assert (queue.may_ask(older), queue.may_ask(younger), queue.may_ask(elsewhere)) == (True, False, True)
+    queue.leave(older)
+    assert queue.may_ask(younger)
