@@ -71,8 +71,8 @@ class Settings:
             recycle_after_loads=positive_number(environ, "AMBIT_RECYCLE_AFTER_LOADS", 10_000),
             shard_memory_bytes=positive_number(environ, "AMBIT_SHARD_MEMORY_BYTES", 1536 << 20),
             session_disk_bytes=positive_number(environ, "AMBIT_SESSION_DISK_BYTES", 32 << 20),
-            hang_ms=positive_number(environ, "AMBIT_HANG_MS", 200),
-            stall_ms=positive_number(environ, "AMBIT_STALL_MS", 2_000),
+            hang_ms=positive_number(environ, "AMBIT_HANG_MS", 1_000),
+            stall_ms=positive_number(environ, "AMBIT_STALL_MS", 4_000),
             input_bytes=positive_number(environ, "AMBIT_INPUT_BYTES", 1 << 20),
             code_store_bytes=positive_number(environ, "AMBIT_CODE_STORE_BYTES", 64 << 20),
         )
