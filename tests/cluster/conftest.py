@@ -16,7 +16,7 @@ import yaml
 
 from e2e.cluster.progress import Progress
 from e2e.install import Installed, install
-from e2e.stages import CLUSTER_NAME
+from e2e.stages.catalogue import NODE
 from tests.cluster.manifests import MODEL_NAMESPACE, a_scripted_model
 
 Manifest = dict[str, Any]
@@ -85,7 +85,7 @@ class Cluster:
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """Ambit, installed by the chart from images of this checkout, on the cluster that the stage brought up."""
-    return Cluster(install(os.environ.get("AMBIT_CLUSTER", CLUSTER_NAME), None, Progress()))
+    return Cluster(install(os.environ.get("AMBIT_CLUSTER", NODE.name), None, Progress()))
 
 
 @pytest.fixture
