@@ -69,7 +69,7 @@ demo-down: setup ## Remove all that the demo made
 
 lock: ## Re-lock the Python dependencies
 	$(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml --output-file requirements/runtime.txt
-	$(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml --group dev --output-file requirements/dev.txt
+	$(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml --extra cli --group dev --output-file requirements/dev.txt
 	grep -A 100 '^uv==' requirements/dev.txt | awk 'NR > 1 && /^[a-z]/ {exit} {print}' > requirements/bootstrap.txt
 
 clean: ## Remove what was built here

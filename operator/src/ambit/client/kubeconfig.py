@@ -1,7 +1,8 @@
 """The kubeconfig's apiserver and identity, credential plug-ins included.
 
 The `kubernetes` package reads it, since that is what people's other tools do (several files in KUBECONFIG, `exec`
-plug-ins, OIDC). It is imported here alone, and only when asked for: it takes half a second.
+plug-ins, OIDC). It is imported here alone, and only when asked for: it takes half a second, and comes with the extra
+`cli`, since no process of the control plane needs it.
 """
 
 import importlib
@@ -117,5 +118,12 @@ def current_namespace(context: str | None = None) -> str:
 
 
 def _package() -> Any:
-    """`kubernetes.config`, of whose functions not all have types."""
-    return importlib.import_module("kubernetes.config")
+    """`kubernetes.config`, of whose functions not all have types. Raises ClientError where it is not installed."""
+    try:
+        return importlib.import_module("kubernetes.config")
+    except ModuleNotFoundError as error:
+        if error.name != "kubernetes":
+            raise
+        raise ClientError(
+            "reading a kubeconfig needs the extra `cli`: install it with pip install 'ambit-operator[cli]'."
+        ) from error
