@@ -49,6 +49,8 @@ class Builder(ABC):
 def build_arguments(inputs: Inputs, context: Path, secrets: Mapping[str, Path]) -> list[str]:
     """The arguments that docker and buildah share."""
     arguments = ["--file", str(context / "Dockerfile"), "--tag", inputs.reference, "--network", "host"]
+    if inputs.image.target is not None:
+        arguments += ["--target", inputs.image.target]
     for name, value in inputs.build_args.items():
         arguments += ["--build-arg", f"{name}={value}"]
     for name, path in secrets.items():

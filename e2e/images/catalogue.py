@@ -19,18 +19,19 @@ class Image:
     """One image.
 
     `dockerfile` and `context` are relative to the repository's root. `bases` names, for a build argument of the
-    Dockerfile, the image of ours that it stands for.
+    Dockerfile, the image of ours that it stands for. `target` is the stage that is the image; None: the last one.
     """
 
     name: str
     dockerfile: str
     context: str
     bases: Mapping[str, str] = field(default_factory=dict[str, str])
+    target: str | None = None
 
 
 CATALOGUE: Final[tuple[Image, ...]] = (
-    Image("ambit", "sandbox-images/ambit/Dockerfile", "."),
-    Image("ambit-isolate-host", "sandbox-images/isolate-host/Dockerfile", "."),
+    Image("ambit", "sandbox-images/Dockerfile", ".", target="ambit"),
+    Image("ambit-isolate-host", "sandbox-images/Dockerfile", ".", target="isolate-host"),
     Image("ambit-workspace", "sandbox-images/workspace/Dockerfile", "sandbox-images/workspace"),
     Image("test-model-server", "tests/model_server/Dockerfile", ".", {"AMBIT": "ambit"}),
     Image("example-coder", "examples/coder/Dockerfile", "examples/coder", {"WORKSPACE": "ambit-workspace"}),

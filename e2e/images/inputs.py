@@ -17,7 +17,7 @@ from typing import Final
 from e2e.images.catalogue import REGISTRY, Image
 from e2e.images.dockerfile import copied_sources
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 """Raised when the way of building changes so that equal inputs give another image."""
 
 _NEVER: Final = ("__pycache__", "node_modules", ".git", ".venv")
@@ -60,6 +60,7 @@ class Inputs:
             "format": _FORMAT,
             "base": self.base,
             "dockerfile": self.dockerfile,
+            "target": self.image.target,
             "buildArgs": dict(self.build_args),
             "files": [[file.path, file.executable, hashlib.sha256(file.content).hexdigest()] for file in self.files],
         }
@@ -78,7 +79,8 @@ def read_inputs(repository: Path, image: Image, base: str, build_args: Mapping[s
         raise MissingInputError(f"image {image.name}: there is no {image.dockerfile}")
     text = path.read_text()
     context = repository / image.context
-    files = {file.path: file for source in copied_sources(text) for file in _matching(context, source, image)}
+    sources = copied_sources(text, image.target)
+    files = {file.path: file for source in sources for file in _matching(context, source, image)}
     return Inputs(image, text, tuple(files[path] for path in sorted(files)), base, build_args)
 
 
