@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ambit.ledger.journal import JournalError
-from ambit.ledger.journal.sqlite import SqliteJournal
+from ambit.ledger.journal.sqlite import SqliteSource
 from ambit.ledger.main import run, wall_clock_ms
 from ambit.ledger.settings import Settings
 from ambit.ledger.writer import COMPACT_AFTER_CHANGES
@@ -62,12 +62,12 @@ async def main(folder: Path) -> None:
         listen=os.environ["LISTEN"],
         health_listen="127.0.0.1:0",
     )
-    journal = SqliteJournal(folder, before=killer(os.environ.get("KILL_BEFORE", "")))
+    source = SqliteSource(folder, before=killer(os.environ.get("KILL_BEFORE", "")))
     compact_after_changes = int(os.environ.get("COMPACT_AFTER_CHANGES", str(COMPACT_AFTER_CHANGES)))
     await run(
         settings,
         NamesAsTokens(),
-        journal=journal,
+        source=source,
         now_ms=now_ms,
         compact_after_changes=compact_after_changes,
         listening=say,

@@ -110,11 +110,10 @@ async def test_sigkill_under_load_again_and_again(tmp_path: Path) -> None:
         ("append: begin", 14),
         ("append: commit", 14),
         ("append: return", 14),
-        ("compact: begin", 2),
-        ("compact: drop batches", 2),
-        ("compact: commit", 2),
-        ("compact: return", 2),
-        ("compact: checkpoint", 2),
+        ("adopt: begin", 1),
+        ("adopt: commit", 1),
+        ("adopt: return", 1),
+        ("adopt: drop snapshots", 1),
     ],
 )
 async def test_sigkill_at_each_step_of_the_journal(tmp_path: Path, step: str, occurrence: int) -> None:

@@ -1,4 +1,7 @@
-"""The SQLite journal: what it keeps, what a cut-off write leaves, and who may write."""
+"""The SQLite journal: what a cut-off write leaves, who may write, and that a full disk loses nothing.
+
+What it shares with the other stores is in test_stores.py.
+"""
 
 import shutil
 import sqlite3
@@ -9,8 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from ambit.ledger.journal import JournalError
-from ambit.ledger.journal.sqlite import FILE, SqliteJournal
+from ambit.ledger.journal import Batch, Fenced, JournalError, UnknownSchema
+from ambit.ledger.journal.snapshot_files import path_of
+from ambit.ledger.journal.sqlite import FILE, SqliteJournal, SqliteReader
+
+
+def append(journal: SqliteJournal, *changes: bytes, after: int = 0) -> None:
+    for number, each in enumerate(changes):
+        journal.append(Batch(after + number + 1, each), ())
 
 
 def copied_as_by_a_crash(folder: Path, to: Path, wal_bytes: int | None = None) -> Path:
@@ -26,75 +35,84 @@ def copied_as_by_a_crash(folder: Path, to: Path, wal_bytes: int | None = None) -
 def batches_of(folder: Path) -> list[bytes]:
     journal = SqliteJournal(folder)
     try:
-        return list(journal.batches())
+        return [batch.changes for batch in journal.batches(0)]
     finally:
         journal.close()
 
 
-def test_batches_come_back_in_order_after_a_crash(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    journal = SqliteJournal(tmp_path / "data")
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def journal(data: Path) -> Iterator[SqliteJournal]:
+    opened = SqliteJournal(data)
+    yield opened
+    opened.close()
+
+
+def test_batches_come_back_in_order_after_a_crash(data: Path, tmp_path: Path, journal: SqliteJournal) -> None:
     written = [f"batch {number}".encode() for number in range(20)]
-    for batch in written:
-        journal.append(batch)
-    assert batches_of(copied_as_by_a_crash(tmp_path / "data", tmp_path / "crashed")) == written
-    journal.close()
-    assert batches_of(tmp_path / "data") == written
+    append(journal, *written)
+    assert batches_of(copied_as_by_a_crash(data, tmp_path / "crashed")) == written
 
 
-def test_a_torn_last_batch_is_dropped_whole(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    wal = tmp_path / "data" / f"{FILE}-wal"
-    journal = SqliteJournal(tmp_path / "data")
-    journal.append(b"first")
+def test_a_torn_last_batch_is_dropped_whole(data: Path, tmp_path: Path, journal: SqliteJournal) -> None:
+    wal = data / f"{FILE}-wal"
+    append(journal, b"first")
     before_bytes = wal.stat().st_size
     last = b"x" * 30_000  # several pages, so that it can be torn between them
-    journal.append(last)
+    append(journal, last, after=1)
     after_bytes = wal.stat().st_size
     assert after_bytes - before_bytes > 7 * 4096
     for wal_bytes in [*range(before_bytes, after_bytes, 1021), after_bytes - 1]:
-        crashed = copied_as_by_a_crash(tmp_path / "data", tmp_path / "crashed", wal_bytes)
+        crashed = copied_as_by_a_crash(data, tmp_path / "crashed", wal_bytes)
         assert batches_of(crashed) == [b"first"], f"torn at byte {wal_bytes}"
-    assert batches_of(copied_as_by_a_crash(tmp_path / "data", tmp_path / "crashed")) == [b"first", last]
-    journal.close()
+    assert batches_of(copied_as_by_a_crash(data, tmp_path / "crashed")) == [b"first", last]
 
 
-def test_a_batch_whose_bytes_were_damaged_is_dropped_whole(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    journal = SqliteJournal(tmp_path / "data")
-    journal.append(b"first")
-    journal.append(b"second")
-    crashed = copied_as_by_a_crash(tmp_path / "data", tmp_path / "crashed")
+def test_a_batch_whose_bytes_were_damaged_is_dropped_whole(data: Path, tmp_path: Path, journal: SqliteJournal) -> None:
+    append(journal, b"first", b"second")
+    crashed = copied_as_by_a_crash(data, tmp_path / "crashed")
     wal = crashed / f"{FILE}-wal"
     wal.write_bytes(wal.read_bytes()[:-1] + b"?")
     assert batches_of(crashed) == [b"first"]
-    journal.close()
 
 
-def test_a_snapshot_stands_for_the_batches_before_it(tmp_path: Path) -> None:
-    journal = SqliteJournal(tmp_path)
-    assert journal.snapshot() is None
-    journal.append(b"one")
-    journal.compact(b"tree of one")
-    journal.append(b"two")
-    journal.close()
-    journal = SqliteJournal(tmp_path)
-    assert (journal.snapshot(), list(journal.batches())) == (b"tree of one", [b"two"])
-    journal.compact(b"tree of two")
-    assert (journal.snapshot(), list(journal.batches())) == (b"tree of two", [])
-    journal.close()
-
-
-def test_compaction_keeps_the_file_from_growing(tmp_path: Path) -> None:
-    journal = SqliteJournal(tmp_path)
+def test_snapshots_keep_the_files_from_growing(data: Path, journal: SqliteJournal) -> None:
     sizes: list[int] = []
-    for _ in range(6):
-        for _ in range(50):
-            journal.append(b"x" * 10_000)
-        journal.compact(b"tree")
-        sizes.append(sum(file.stat().st_size for file in tmp_path.iterdir()))
-    assert sizes[-1] <= sizes[1]
-    journal.close()
+    for round_ in range(6):
+        append(journal, *[b"x" * 10_000] * 50, after=round_ * 50)
+        reader = SqliteReader(data)
+        reader.write_snapshot((round_ + 1) * 50, [b"tree"])
+        reader.close()
+        journal.adopt_snapshot((round_ + 1) * 50)
+        sizes.append(sum(file.stat().st_size for file in data.iterdir()))
+    assert sizes[-1] <= sizes[1] + 1_000_000
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
+def test_a_damaged_snapshot_is_not_adopted(data: Path, journal: SqliteJournal, damage: str) -> None:
+    append(journal, b"first")
+    journal_reader = SqliteReader(data)
+    journal_reader.write_snapshot(1, [b"a chunk", b"another chunk"])
+    journal_reader.close()
+    path = path_of(data, 1)
+    whole = path.read_bytes()
+    match damage:
+        case "cut":
+            path.write_bytes(whole[:-3])
+        case "flipped":
+            path.write_bytes(whole[:10] + b"?" + whole[11:])
+        case _:
+            path.unlink()
+    with pytest.raises(JournalError):
+        journal.adopt_snapshot(1)
+    assert journal.snapshot() is None
+    assert [batch.changes for batch in journal.batches(0)] == [b"first"]
 
 
 def test_it_syncs_every_commit_to_the_disk(tmp_path: Path) -> None:
@@ -102,9 +120,10 @@ def test_it_syncs_every_commit_to_the_disk(tmp_path: Path) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     program = (
-        "import sys; from pathlib import Path; from ambit.ledger.journal.sqlite import SqliteJournal\n"
+        "import sys; from pathlib import Path\n"
+        "from ambit.ledger.journal import Batch; from ambit.ledger.journal.sqlite import SqliteJournal\n"
         "journal = SqliteJournal(Path(sys.argv[1]))\n"
-        "for _ in range(50): journal.append(b'batch')\n"
+        "for number in range(50): journal.append(Batch(number + 1, b'batch'), ())\n"
         "import os; os._exit(0)"
     )
     trace = tmp_path / "trace"
@@ -113,33 +132,25 @@ def test_it_syncs_every_commit_to_the_disk(tmp_path: Path) -> None:
     assert trace.read_text().count("sync(") >= 50
 
 
-def test_full_sync_is_on(tmp_path: Path) -> None:
-    journal = SqliteJournal(tmp_path)
+def test_full_sync_is_on(journal: SqliteJournal) -> None:
     assert journal.durability() == ("wal", 2), "WAL, and synchronous=FULL"
-    journal.close()
 
 
-def test_each_opening_is_a_new_epoch(tmp_path: Path) -> None:
-    epochs: list[int] = []
-    for _ in range(3):
-        journal = SqliteJournal(tmp_path)
-        epochs.append(journal.epoch())
-        journal.close()
-    assert epochs == [1, 2, 3]
-
-
-@pytest.fixture
-def open_journal(tmp_path: Path) -> Iterator[SqliteJournal]:
-    journal = SqliteJournal(tmp_path)
-    yield journal
-    journal.close()
-
-
-def test_there_is_one_writer(tmp_path: Path, open_journal: SqliteJournal) -> None:
-    open_journal.append(b"mine")
+def test_there_is_one_writer(data: Path, journal: SqliteJournal) -> None:
+    append(journal, b"mine")
     with pytest.raises(JournalError, match="another ledger running"):
-        SqliteJournal(tmp_path, wait_for_writer_s=0.0)
-    assert list(open_journal.batches()) == [b"mine"]
+        SqliteJournal(data, wait_for_writer_s=0.0)
+    assert [batch.changes for batch in journal.batches(0)] == [b"mine"]
+
+
+def test_a_commit_of_an_older_epoch_is_fenced_even_without_the_lock(data: Path, journal: SqliteJournal) -> None:
+    append(journal, b"mine")
+    other = sqlite3.connect(data / FILE, isolation_level=None)
+    other.execute("UPDATE ledger SET epoch = epoch + 1")
+    other.close()
+    with pytest.raises(Fenced):
+        append(journal, b"too late", after=1)
+    assert batches_of(copied_as_by_a_crash(data, data.with_name("copy"))) == [b"mine"]
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
@@ -148,8 +159,17 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
         SqliteJournal(tmp_path)
 
 
-def test_errors_of_sqlite_are_the_journals(open_journal: SqliteJournal) -> None:
-    open_journal.close()
+def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / FILE)
+    other.execute("CREATE TABLE theirs (x)")
+    other.close()
+    with pytest.raises(UnknownSchema, match="a folder of its own"):
+        SqliteJournal(tmp_path)
+
+
+def test_errors_of_sqlite_are_the_journals(tmp_path: Path) -> None:
+    closed = SqliteJournal(tmp_path)
+    closed.close()
     with pytest.raises(JournalError) as caught:
-        open_journal.append(b"late")
+        append(closed, b"late")
     assert isinstance(caught.value.__cause__, sqlite3.Error)

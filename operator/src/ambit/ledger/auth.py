@@ -34,17 +34,21 @@ class Components:
 
     async def component_of(self, authorization: str | None) -> str | None:
         """The component of an Authorization header, or None. Raises AuthenticationUnavailable."""
+        return (await self.checked(authorization))[0]
+
+    async def checked(self, authorization: str | None) -> tuple[str | None, float]:
+        """As `component_of`, and when the token was reviewed, in monotonic seconds."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            return None
+            return None, self._monotonic_s()
         key = hashlib.sha256(token.encode()).digest()  # tokens themselves are not kept
         now_s = self._monotonic_s()
         known = self._reviewed.get(key)
         if known is not None and now_s - known[0] < CACHE_S:
-            return known[1]
+            return known[1], known[0]
         user = await self._authenticator.authenticate(token)
         component = None if user is None else self._components.get(user)
         if len(self._reviewed) >= CACHE_SIZE:
             self._reviewed.clear()
         self._reviewed[key] = (now_s, component)
-        return component
+        return component, now_s

@@ -11,12 +11,15 @@ from prometheus_client import REGISTRY
 
 from ambit.ledger import changes
 from ambit.ledger.auth import Authenticator, Components
+from ambit.ledger.dispatch import Dispatcher
 from ambit.ledger.events import Events
 from ambit.ledger.exposition import TreeCollector
-from ambit.ledger.journal import Journal
-from ambit.ledger.journal.sqlite import SqliteJournal
+from ambit.ledger.journal import Source
+from ambit.ledger.journal.sqlite import SqliteSource
+from ambit.ledger.journal.threaded import ThreadedStore
 from ambit.ledger.service import Service
 from ambit.ledger.settings import Settings
+from ambit.ledger.snapshot_process import SnapshotProcess
 from ambit.ledger.writer import COMPACT_AFTER_CHANGES, Writer
 from ambit.telemetry import health, metrics
 
@@ -32,7 +35,7 @@ async def run(
     settings: Settings,
     authenticator: Authenticator,
     *,
-    journal: Journal | None = None,
+    source: Source | None = None,
     now_ms: Callable[[], int] = wall_clock_ms,
     compact_after_changes: int = COMPACT_AFTER_CHANGES,
     listening: Callable[[str, str], None] | None = None,
@@ -43,20 +46,24 @@ async def run(
     """
     waiting_for: str | None = "the journal's replay"
     async with health.serve(settings.health_listen, lambda: waiting_for) as health_address:
-        if journal is None:
+        if source is None:
             settings.data.mkdir(parents=True, exist_ok=True)
-            journal = SqliteJournal(settings.data)
-        events = Events(journal.epoch())
+            source = SqliteSource(settings.data)
+        events: Events | None = None
 
         def committed(batch: Iterable[changes.AnyChange]) -> None:
-            events.publish(batch)
+            if events is not None:
+                events.publish(batch)
             _count(batch)
 
-        writer = Writer(journal, committed, now_ms, compact_after_changes)
+        store = ThreadedStore(source, SnapshotProcess(source.address))
+        writer = Writer(store, committed, now_ms, compact_after_changes)
         await writer.recover()
+        events = Events(writer.epoch)
         collector = TreeCollector(writer.tree, now_ms)
         components = Components(authenticator, settings.components, time.monotonic)
-        runner = web.AppRunner(Service(writer, events, components).app(), access_log=None, shutdown_timeout=5.0)
+        service = Service(Dispatcher(writer), lambda: events, components, time.monotonic)
+        runner = web.AppRunner(service.app(), access_log=None, shutdown_timeout=5.0)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, writer.stop)
@@ -68,7 +75,7 @@ async def run(
             await web.TCPSite(runner, host, port).start()
             bound_host, bound_port = runner.addresses[0][:2]
             address = f"{bound_host}:{bound_port}"
-            fields = {"listen": address, "epoch": journal.epoch(), "accounts": len(writer.tree.state.accounts)}
+            fields = {"listen": address, "epoch": writer.epoch, "accounts": len(writer.tree.state.accounts)}
             log.info("serving", extra={"fields": fields})
             waiting_for = None
             if listening is not None:

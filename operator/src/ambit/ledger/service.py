@@ -1,31 +1,41 @@
 """The ledger over HTTP: `POST /v1/ops`, `GET /v1/events`."""
 
+from asyncio import BaseTransport
 from collections.abc import Callable
 from typing import NoReturn
+from weakref import WeakKeyDictionary
 
-import msgspec
 from aiohttp import web
 
-from ambit.ledger import wire
-from ambit.ledger.amounts import RESOURCES
-from ambit.ledger.auth import AuthenticationUnavailable, Components
+from ambit.ledger.auth import CACHE_S, AuthenticationUnavailable, Components
+from ambit.ledger.dispatch import NEWEST_VERSION, Dispatcher, NotABatch
 from ambit.ledger.events import Events
-from ambit.ledger.writer import LedgerStopped, Writer
-from ambit.telemetry import metrics
+from ambit.ledger.writer import LedgerStopped
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 EVENT_SILENCE_S = 5.0
-_batch = msgspec.json.Decoder(wire.Batch)
-_operation = msgspec.json.Decoder(wire.AnyOperation)
+VERSION_HEADER = "x-ambit-ledger-version"
 
 
 class Service:
-    """Takes operations to the writer and its answers back, for components that are who they say."""
+    """Takes operations to the dispatcher and its answers back, for components that are who they say.
 
-    def __init__(self, writer: Writer, events: Events, components: Components) -> None:
-        self._writer = writer
+    `events` gives the events of the moment, None while this ledger is not the writer.
+    """
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        events: Callable[[], Events | None],
+        components: Components,
+        monotonic_s: Callable[[], float],
+    ) -> None:
+        self._dispatcher = dispatcher
         self._events = events
         self._components = components
+        self._monotonic_s = monotonic_s
+        self._connections: WeakKeyDictionary[BaseTransport, tuple[str | None, float, str]] = WeakKeyDictionary()
+        """By connection: the Authorization header that was checked, when, and whose it is."""
 
     def app(self) -> web.Application:
         """The application to serve."""
@@ -35,61 +45,49 @@ class Service:
 
     async def _ops(self, request: web.Request) -> web.Response:
         component = await self._component(request)
+        version = request.headers.get(VERSION_HEADER, "1")
         try:
-            raw = _batch.decode(await request.read()).ops
-        except msgspec.MsgspecError as error:
-            _refuse(web.HTTPBadRequest, f"the body is no batch of operations: {error}")
-        decoded = [_decode(each) for each in raw]
-        ops = [each for each in decoded if not isinstance(each, wire.Invalid)]
-        try:
-            answers = iter(await self._writer.apply(component, ops))
+            body = await self._dispatcher.answer(component, await request.read(), _number(version))
+        except NotABatch as error:
+            _refuse(web.HTTPBadRequest, str(error))
         except LedgerStopped as error:
             _refuse(web.HTTPServiceUnavailable, str(error))
-        results = [each if isinstance(each, wire.Invalid) else next(answers) for each in decoded]
-        for op, result in zip(decoded, results, strict=True):
-            _count(component, op, result)
-        return web.Response(body=msgspec.json.encode(wire.Results(results)), content_type="application/json")
+        headers = {VERSION_HEADER: str(NEWEST_VERSION)}
+        return web.Response(body=body, content_type="application/json", headers=headers)
 
     async def _listen(self, request: web.Request) -> web.StreamResponse:
         await self._component(request)
+        events = self._events()
+        if events is None:
+            _refuse(web.HTTPServiceUnavailable, "this ledger is not the writer: it stands by")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
-        async for frame in self._events.listen(request.headers.get("Last-Event-ID"), EVENT_SILENCE_S):
+        async for frame in events.listen(request.headers.get("Last-Event-ID"), EVENT_SILENCE_S):
             await response.write(frame)
         return response
 
     async def _component(self, request: web.Request) -> str:
+        authorization = request.headers.get("Authorization")
+        connection = request.transport
+        now_s = self._monotonic_s()
+        known = None if connection is None else self._connections.get(connection)
+        if known is not None and known[0] == authorization and now_s - known[1] < CACHE_S:
+            return known[2]
         try:
-            component = await self._components.component_of(request.headers.get("Authorization"))
+            component, checked_s = await self._components.checked(authorization)
         except AuthenticationUnavailable as error:
             _refuse(web.HTTPServiceUnavailable, f"the token cannot be reviewed: {error}")
         if component is None:
             _refuse(web.HTTPUnauthorized, "a bearer token of a known component, audience ambit-ledger, is needed")
+        if connection is not None:
+            self._connections[connection] = (authorization, checked_s, component)
         return component
 
 
-def _decode(raw: msgspec.Raw) -> wire.AnyOperation | wire.Invalid:
-    try:
-        return _operation.decode(raw)
-    except msgspec.MsgspecError as error:
-        return wire.Invalid(str(error))
-
-
-def _count(component: str, op: wire.AnyOperation | wire.Invalid, result: wire.AnyResult) -> None:
-    name = "unreadable" if isinstance(op, wire.Invalid) else str(type(op).__struct_config__.tag)
-    metrics.LEDGER_OPERATIONS.labels(component, name, type(result).__name__).inc()
-    if isinstance(result, wire.Settled):
-        for resource, amount in zip(RESOURCES, result.overrun.vector(), strict=True):
-            if amount:
-                metrics.LEDGER_OVERRUNS.labels(resource).inc()
-    if isinstance(result, wire.Denial):
-        metrics.LEDGER_REFUSALS.labels(
-            type(result).__name__,
-            result.reason,
-            result.account.partition("/")[0],
-            result.window or "",
-            result.resource or "",
-        ).inc()
+def _number(version: str) -> int:
+    if not version.isdecimal():
+        raise NotABatch(f"{VERSION_HEADER}: {version!r} is no version; write {NEWEST_VERSION}")
+    return int(version)
 
 
 def _refuse(status: Callable[..., web.HTTPException], message: str) -> NoReturn:

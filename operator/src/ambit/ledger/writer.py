@@ -1,29 +1,35 @@
 """The one writer: applies operations to the tree as they come, and lets no answer out before its changes are on disk.
 
-While one batch is being synced (in a thread, so that the loop goes on), the next one gathers: a commit is shared by all
-that waited for it. If a commit fails, memory is ahead of the disk and of no use: every waiter is refused, and the
-process ends. The next one replays what the disk has.
+While one batch is being synced, the next one gathers: a commit is shared by all that waited for it. If a commit fails,
+memory is ahead of the disk and of no use: every waiter is refused, and this writer is over. The next one takes a new
+epoch and replays what the disk has.
+
+asyncio alone: no thread, no clock and no chance of its own, so that a simulation can run it.
 """
 
 import asyncio
-import time
+import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from ambit.ledger import snapshot, wire
+from ambit.ledger import wire
 from ambit.ledger.changes import AnyChange, Codec
-from ambit.ledger.journal import Journal, JournalError
-from ambit.ledger.tree import Tree
+from ambit.ledger.journal import Batch, JournalError, Store
+from ambit.ledger.records import Record
+from ambit.ledger.replay import Replay
+from ambit.ledger.tree import Outcome, Tree
 from ambit.telemetry import metrics
 
 COMPACT_AFTER_CHANGES = 50_000
 """How many changes the journal keeps at least before a snapshot stands for them."""
-
-
-T = TypeVar("T")
+HEARTBEAT_S = 0.5
+"""How often an idle writer asks the journal whether it still is the writer."""
+LEASE_S = 2.5
+"""How long a writer answers without the journal's word that it still is the writer. A standby waits for longer."""
+SNAPSHOT_PAUSE_S = 30.0
+"""How long after a snapshot that could not be made the next one is tried."""
+log = logging.getLogger(__name__)
 
 
 class LedgerStopped(Exception):
@@ -31,65 +37,77 @@ class LedgerStopped(Exception):
 
 
 @dataclass(slots=True)
-class _Batch:
+class _Gathering:
     done: asyncio.Future[None]
     changes: list[AnyChange] = field(default_factory=list[AnyChange])
+    records: list[Record] = field(default_factory=list[Record])
+
+    def add(self, outcome: Outcome) -> None:
+        self.changes.extend(outcome.changes)
 
 
 class Writer:
-    """A tree and its journal. `run` must run for anything to be answered.
+    """A tree and its store. `recover` comes first; `run` must run for anything to be answered.
 
     `committed` is told of each batch once it is on disk. `now_ms` is the wall clock.
     """
 
     def __init__(
         self,
-        journal: Journal,
+        store: Store,
         committed: Callable[[Sequence[AnyChange]], None],
         now_ms: Callable[[], int],
         compact_after_changes: int = COMPACT_AFTER_CHANGES,
     ) -> None:
         self.tree = Tree()
-        self._journal = journal
+        self.epoch = 0
+        self._store = store
         self._committed = committed
         self._now_ms = now_ms
         self._compact_after_changes = compact_after_changes
         self._changes_since_snapshot = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._sequence = 0
         self._wake = asyncio.Event()
-        self._gathering = self._new_batch()
-        self._committing: _Batch | None = None
+        self._gathering = self._gather()
+        self._committing: _Gathering | None = None
+        self._snapshot: asyncio.Task[None] | None = None
+        self._confirmed_s = float("-inf")
         self._stopping = False
         self._failure: BaseException | None = None
 
-    def _new_batch(self) -> _Batch:
+    def _gather(self) -> _Gathering:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.add_done_callback(lambda future: future.cancelled() or future.exception())  # read: nobody may be waiting
-        return _Batch(done)
+        return _Gathering(done)
 
-    async def recover(self) -> None:
-        """Takes up the tree that the journal has. Raises JournalError."""
-        self.tree = await self._in_thread(self._replay)
+    async def recover(self, known: Replay | None = None) -> None:
+        """Becomes the one writer and takes up the tree that the journal has. Raises JournalError.
 
-    def _replay(self) -> Tree:
-        image = self._journal.snapshot()
-        tree = Tree() if image is None else Tree(snapshot.restore(snapshot.Snapshot.decode(image)))
-        for data in self._journal.batches():
-            batch = Codec.decode(data)
-            tree.replay(batch)
-            self._changes_since_snapshot += len(batch)
-        return tree
+        `known`: what a standby has already replayed; the rest is taken up from there.
+        """
+        self.epoch = await self._store.open()
+        replay = known
+        if replay is None:
+            upto = await self._store.snapshot_upto()
+            replay = Replay(upto or 0, [chunk async for chunk in self._store.snapshot()])
+        async for batch in self._store.batches(replay.sequence):
+            replay.take(batch)
+        self.tree, self._sequence, self._changes_since_snapshot = replay.tree, replay.sequence, replay.changes
+        self._confirmed_s = self._now_s()
 
     async def apply(self, component: str, ops: Sequence[wire.AnyOperation]) -> list[wire.AnyResult]:
         """Answers operations in order, once all that they saw or changed is on disk. Raises LedgerStopped."""
         if self._failure is not None or self._stopping:
             raise LedgerStopped("the ledger is stopping") from self._failure
+        if self._now_s() - self._confirmed_s > LEASE_S:
+            # Stopped for long, or the journal is slow: another may be the writer by now, and know better.
+            raise LedgerStopped("the ledger waits for its journal's word that it is the writer")
         results: list[wire.AnyResult] = []
         try:
             for op in ops:
                 outcome = self.tree.apply(component, op, self._now_ms())
                 results.append(outcome.result)
-                self._gathering.changes.extend(outcome.changes)
+                self._gathering.add(outcome)
         except BaseException as error:
             self._fail(error)  # half a step may have been taken: the tree is of no use any more
             raise
@@ -111,9 +129,7 @@ class Writer:
             self._fail(error)
             raise
         finally:
-            with suppress(JournalError):  # all that was answered is on disk, and the process ends
-                await self._in_thread(self._journal.close)
-            self._thread.shutdown()
+            await self._end()
 
     def stop(self) -> None:
         """Takes no more operations; `run` ends once those taken are on disk."""
@@ -122,7 +138,7 @@ class Writer:
 
     async def _until_something_is_due(self) -> None:
         due_ms = self.tree.next_due_ms()
-        timeout_s = None if due_ms is None else max(due_ms - self._now_ms(), 0) / 1000
+        timeout_s = HEARTBEAT_S if due_ms is None else min(max(due_ms - self._now_ms(), 0) / 1000, HEARTBEAT_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
@@ -130,38 +146,61 @@ class Writer:
         self._gathering.changes.extend(self.tree.advance(self._now_ms()))
 
     async def _commit(self) -> None:
-        batch, self._gathering = self._gathering, self._new_batch()
-        if not batch.changes:
+        gathered, self._gathering = self._gathering, self._gather()
+        changes = gathered.changes
+        began_s = self._now_s()
+        if not changes:
+            await self._store.append(Batch(self._sequence + 1, b""), ())
+            self._confirmed_s = began_s
             return
-        self._committing = batch
-        self._changes_since_snapshot += len(batch.changes)
-        # Taken now, while the tree is what the journal will have after this batch and nothing gathers yet.
-        image = self._snapshot_if_due()
-        began_s = time.perf_counter()
-        await self._in_thread(lambda: self._journal.append(Codec.encode(batch.changes)))
-        metrics.LEDGER_COMMIT_SECONDS.observe(time.perf_counter() - began_s)
-        metrics.LEDGER_COMMIT_CHANGES.observe(len(batch.changes))
+        self._committing = gathered
+        self._sequence += 1
+        await self._store.append(Batch(self._sequence, Codec.encode(changes)), gathered.records)
+        self._confirmed_s = began_s
+        metrics.LEDGER_COMMIT_SECONDS.observe(self._now_s() - began_s)
+        metrics.LEDGER_COMMIT_CHANGES.observe(len(changes))
         self._committing = None
-        self._committed(batch.changes)
-        batch.done.set_result(None)
-        if image is not None:
-            await self._in_thread(lambda: self._journal.compact(image))
+        self._committed(changes)
+        gathered.done.set_result(None)
+        self._changes_since_snapshot += len(changes)
+        self._snapshot_if_due()
 
-    def _snapshot_if_due(self) -> bytes | None:
+    def _snapshot_if_due(self) -> None:
         state = self.tree.state
         # In proportion to the tree, so that snapshots cost each change a constant, however large the tree is.
-        if self._changes_since_snapshot < max(self._compact_after_changes, len(state.accounts) + len(state.holds)):
-            return None
-        self._changes_since_snapshot = 0
-        return snapshot.take(state, state.now_ms).encode()
+        due = self._changes_since_snapshot >= max(self._compact_after_changes, len(state.accounts) + len(state.holds))
+        if due and self._snapshot is None:
+            self._snapshot = asyncio.create_task(self._make_snapshot(), name="ledger snapshot")
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _make_snapshot(self) -> None:
+        upto, counted = self._sequence, self._changes_since_snapshot
+        try:
+            await self._store.replace_snapshot(upto)
+        except JournalError as error:
+            # The journal only grows meanwhile. Where it is this writer that is over, its next commit says so.
+            log.warning("no snapshot", extra={"fields": {"upto": upto, "cause": str(error)}})
+            await asyncio.sleep(SNAPSHOT_PAUSE_S)
+        else:
+            self._changes_since_snapshot -= counted
+            log.info("snapshot", extra={"fields": {"upto": upto, "changes": counted}})
+        finally:
+            self._snapshot = None
+
+    async def _end(self) -> None:
+        if self._snapshot is not None:
+            self._snapshot.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._snapshot
+        with suppress(JournalError):  # all that was answered is on disk, and this writer is over
+            await self._store.close()
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _fail(self, error: BaseException) -> None:
         if self._failure is None:
             self._failure = error
-        for batch in (self._committing, self._gathering):
-            if batch is not None and not batch.done.done():
-                batch.done.set_exception(LedgerStopped("the ledger's journal failed, and it ends"))
+        for gathered in (self._committing, self._gathering):
+            if gathered is not None and not gathered.done.done():
+                gathered.done.set_exception(LedgerStopped("the ledger's journal failed, and it ends"))
         self._wake.set()

@@ -1,0 +1,67 @@
+"""Batches of operations as bytes, answered as bytes: what the HTTP service and the simulation call alike."""
+
+import msgspec
+
+from ambit.ledger import wire
+from ambit.ledger.amounts import RESOURCES
+from ambit.ledger.writer import LedgerStopped, Writer
+from ambit.telemetry import metrics
+
+NEWEST_VERSION = 2
+"""Of the wire. This and the one before are served."""
+_batch = msgspec.json.Decoder(wire.Batch)
+_operation = msgspec.json.Decoder(wire.AnyOperation)
+
+
+class NotABatch(Exception):
+    """The body cannot be read, or is of a version that is not served."""
+
+
+class Dispatcher:
+    """Takes batches to the writer of the moment, and its answers back."""
+
+    def __init__(self, writer: Writer | None = None) -> None:
+        self.writer = writer
+        """None while this ledger is not the writer: nothing is answered."""
+
+    async def answer(self, component: str, body: bytes, version: int) -> bytes:
+        """The answer to a batch of `component`, once all of it is on disk. Raises NotABatch, LedgerStopped."""
+        if not 1 <= version <= NEWEST_VERSION:
+            raise NotABatch(f"this ledger speaks versions 1 to {NEWEST_VERSION}, not {version}")
+        try:
+            raw = _batch.decode(body).ops
+        except msgspec.MsgspecError as error:
+            raise NotABatch(f"the body is no batch of operations: {error}") from error
+        if self.writer is None:
+            raise LedgerStopped("this ledger is not the writer: it stands by")
+        decoded = [_decode(each) for each in raw]
+        ops = [each for each in decoded if not isinstance(each, wire.Invalid)]
+        answers = iter(await self.writer.apply(component, ops))
+        results = [each if isinstance(each, wire.Invalid) else next(answers) for each in decoded]
+        for op, result in zip(decoded, results, strict=True):
+            _count(component, op, result)
+        return msgspec.json.encode(wire.Results(results))
+
+
+def _decode(raw: msgspec.Raw) -> wire.AnyOperation | wire.Invalid:
+    try:
+        return _operation.decode(raw)
+    except msgspec.MsgspecError as error:
+        return wire.Invalid(str(error))
+
+
+def _count(component: str, op: wire.AnyOperation | wire.Invalid, result: wire.AnyResult) -> None:
+    name = "unreadable" if isinstance(op, wire.Invalid) else str(type(op).__struct_config__.tag)
+    metrics.LEDGER_OPERATIONS.labels(component, name, type(result).__name__).inc()
+    if isinstance(result, wire.Settled):
+        for resource, amount in zip(RESOURCES, result.overrun.vector(), strict=True):
+            if amount:
+                metrics.LEDGER_OVERRUNS.labels(resource).inc()
+    if isinstance(result, wire.Denial):
+        metrics.LEDGER_REFUSALS.labels(
+            type(result).__name__,
+            result.reason,
+            result.account.partition("/")[0],
+            result.window or "",
+            result.resource or "",
+        ).inc()

@@ -1,0 +1,39 @@
+"""How a tree comes out of a store: the last snapshot, then the batches after it."""
+
+from collections.abc import Iterable
+
+from ambit.ledger import snapshot
+from ambit.ledger.changes import Codec
+from ambit.ledger.journal import Batch, Reader
+from ambit.ledger.state import State
+from ambit.ledger.tree import Tree
+
+
+class Replay:
+    """A tree that follows a journal."""
+
+    def __init__(self, upto: int = 0, chunks: Iterable[bytes] = ()) -> None:
+        image = b"".join(chunks)
+        self.tree = Tree(snapshot.restore(snapshot.Snapshot.decode(image)) if image else State())
+        self.sequence = upto
+        """The last batch that is in the tree."""
+        self.changes = 0
+        """How many changes were taken up since the snapshot."""
+
+    def take(self, batch: Batch) -> None:
+        """Takes up the next batch."""
+        changes = Codec.decode(batch.changes)
+        self.tree.replay(changes)
+        self.sequence = batch.sequence
+        self.changes += len(changes)
+
+
+def replayed(reader: Reader, upto: int) -> Replay:
+    """The tree after batch `upto`. Raises JournalError."""
+    last = reader.snapshot()
+    replay = Replay() if last is None else Replay(last.upto, last.chunks)
+    for batch in reader.batches(replay.sequence):
+        if batch.sequence > upto:
+            break
+        replay.take(batch)
+    return replay
