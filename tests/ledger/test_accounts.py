@@ -4,7 +4,7 @@ import pytest
 
 from ambit.ledger import wire
 from ambit.ledger.account_operations import MAX_DEPTH
-from ambit.ledger.amounts import Amount, Limit, Resource, Window
+from ambit.ledger.amounts import RESOURCES, Amount, Limit, Resource, Window
 from ambit.ledger.wire import AccountPut, AccountRemoved, Granted, Invalid, Refused, State, UnknownAccount
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger.builders import (
@@ -148,7 +148,7 @@ def test_a_raised_limit_makes_room_at_once() -> None:
 @pytest.mark.parametrize("window", list(Window))
 @pytest.mark.parametrize("resource", list(Resource))
 def test_a_limit_added_later_has_counted_from_the_start(window: Window, resource: Resource) -> None:
-    everything = Amount(4, 4, 4, 4)
+    everything = Amount.of(dict.fromkeys(range(len(RESOURCES)), 4))
     ledger = a_ledger()
     ledger.reserve(everything, hold="h")
     ledger.settle(everything)

@@ -3,7 +3,7 @@
 import pytest
 
 from ambit.ledger import wire
-from ambit.ledger.amounts import Amount, Resource, Window
+from ambit.ledger.amounts import INDEX, Amount, Resource, Window
 from ambit.ledger.wire import Granted, RefusalReason, Refused, Wait
 from tests.ledger.builders import (
     MINUTE_MS,
@@ -18,7 +18,7 @@ from tests.ledger.builders import (
 )
 
 
-@pytest.mark.parametrize("window", [Window.LIFETIME, Window.DAY, Window.MINUTE])
+@pytest.mark.parametrize("window", list(Window))
 @pytest.mark.parametrize(
     ("spent", "held", "need", "answer", "answer_in_a_minute"),
     [
@@ -54,12 +54,7 @@ def test_what_is_spent_refuses_and_what_is_held_waits(
 @pytest.mark.parametrize("resource", list(Resource))
 @pytest.mark.parametrize("window", list(Window))
 def test_every_resource_is_bounded_in_every_window(resource: Resource, window: Window) -> None:
-    amount = {
-        Resource.USD: Amount(usd_nanos=3),
-        Resource.TOKENS: Amount(tokens=3),
-        Resource.MODEL_CALLS: Amount(model_calls=3),
-        Resource.RUNTIME: Amount(runtime_ms=3),
-    }[resource]
+    amount = Amount.of({INDEX[resource]: 3})
     ledger = a_ledger(a_limit(5, window, resource))
     assert ledger.reserve(amount) == Granted(amount)
     assert isinstance(ledger.reserve(amount), Wait)

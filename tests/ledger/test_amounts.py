@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from ambit.ledger.amounts import MAX_AMOUNT, Amount, Limit, Resource, describe
+from ambit.ledger.amounts import MAX_AMOUNT, RESOURCES, Amount, Limit, Resource, describe
 
 
 @pytest.mark.parametrize("text", ["1.0", "1.5", "1e3", '"1"', "true", "-1", "null", str(MAX_AMOUNT + 1)])
@@ -15,8 +15,10 @@ def test_float_money_and_whatever_else_is_no_whole_amount_is_refused(text: str) 
 
 
 def test_the_wire_has_the_names_of_the_api_and_no_zeros() -> None:
-    amount = Amount(usd_nanos=1, tokens=2, model_calls=3, runtime_ms=4)
-    assert msgspec.json.encode(amount) == b'{"usd":1,"tokens":2,"modelCalls":3,"runtime":4}'
+    amount = Amount.of(dict(enumerate(range(1, 11))))
+    names = [(resource.value, index + 1) for index, resource in enumerate(RESOURCES)]
+    assert msgspec.json.decode(msgspec.json.encode(amount)) == dict(names)
+    assert msgspec.json.decode(msgspec.json.encode(dict(names)), type=Amount) == amount
     assert msgspec.json.encode(Amount()) == b"{}"
     assert Amount.of(amount.vector()) == amount
 
@@ -41,6 +43,9 @@ def test_covering_means_every_resource() -> None:
         (Resource.TOKENS, 1200, "1200 tokens"),
         (Resource.MODEL_CALLS, 0, "0 modelCalls"),
         (Resource.RUNTIME, 30_500, "30.5 s of runtime"),
+        (Resource.GPU_TIME, 1_000, "1 s of gpuTime"),
+        (Resource.PAYMENTS, 50_000_000, "0.05 payments"),
+        (Resource.INPUT_TOKENS, 7, "7 inputTokens"),
     ],
 )
 def test_messages_show_amounts_exactly(resource: Resource, amount: int, text: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ambit.ledger import snapshot, wire
-from ambit.ledger.amounts import RESOURCES, Amount, Limit, Window
+from ambit.ledger.amounts import RESOURCES, Amount, Limit, Window, split
 from ambit.ledger.snapshot import Snapshot, restore
 from ambit.ledger.tree import Tree
 from tests.ledger.builders import DAY_MS, HOUR_MS, MINUTE_MS, Ledger
@@ -27,7 +27,7 @@ ZONES = ["Etc/UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Kiritimati"]
 COMPONENTS = ["gateway", "operator"]
 
 small = st.integers(0, 12)
-amounts = st.builds(Amount, small, small, small, small)
+amounts = st.dictionaries(st.sampled_from(range(len(RESOURCES))), small, max_size=4).map(Amount.of)
 limits = st.lists(
     st.builds(Limit, st.sampled_from(list(Window)), st.sampled_from(RESOURCES), st.integers(0, 30)),
     max_size=4,
@@ -147,7 +147,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if act is None:
             return
         if not overruns:
-            used = Amount.of(tuple(map(min, used.vector(), act.granted.vector())))  # pyright: ignore[reportArgumentType] -- four of four
+            used = Amount.of(split(used.vector(), act.granted.vector())[0])
         result = self.ledger.do(wire.Settle(hold, used), act.component)
         if isinstance(result, wire.Settled):
             assert act.used is None
@@ -205,14 +205,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def what_was_used_is_at_most_spent_and_held(self) -> None:
         state = self.ledger.tree.state
         for path in [*BUDGETS, *AGENTS]:
-            truly = [0, 0, 0, 0]
+            truly = Amount()
             for act in self.books.acts.values():
                 if path not in self.chain_of(act.path):
                     continue
-                for index, amount in enumerate((act.granted if act.used is None else act.used).vector()):
-                    truly[index] += amount
+                truly += act.granted if act.used is None else act.used
             usage = self.ledger.usage(path)
-            booked = [spent + held for spent, held in zip(usage.spent.vector(), usage.held.vector(), strict=True)]
+            booked = usage.spent + usage.held
             # Equal, not only enough: an act that is open or unknown is held or charged in full, and nothing else is.
             assert booked == truly, (path, state.now_ms)
 

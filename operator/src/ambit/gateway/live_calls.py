@@ -68,7 +68,7 @@ class LiveCalls:
                 if self._checking is not None:
                     self._checking.cancel()  # what it has checked may have ended since
                 self._checking = asyncio.get_running_loop().create_task(self._check_all())
-            case wire.LimitsChanged():
+            case _:
                 pass
 
     def cut_all(self) -> None:

@@ -21,7 +21,7 @@ def bound_exhausted(denial: Denial, now: datetime) -> RefusedCall:
     match denial.reason:
         case RefusalReason.SESSION_ENDED | RefusalReason.ACCOUNT_REMOVED:
             return session_ended(denial.account, denial.ended.value if denial.ended else denial.reason.value)
-        case RefusalReason.LIMIT_EXCEEDED | RefusalReason.HOLD_EXPIRED:
+        case _:
             return RefusedCall(402, Refusal.LIMIT_EXCEEDED, _say(denial, now), details=_details(denial, now))
 
 
@@ -124,9 +124,9 @@ def _resets_at(denial: Denial, now: datetime) -> str | None:
 
 def _quantity(resource: Resource, amount: int) -> str:
     match resource:
-        case Resource.USD:
+        case Resource.USD | Resource.PAYMENTS:
             return format_usd_nanos(amount)
-        case Resource.RUNTIME:
+        case Resource.RUNTIME | Resource.GPU_TIME:
             return format_duration_ms(amount)
-        case Resource.TOKENS | Resource.MODEL_CALLS:
+        case _:
             return str(amount)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ambit.ledger.amounts import NOTHING, Limit, Vector, Window, least, less, plus
+from ambit.ledger.amounts import NOTHING, Limit, Vector, Window, plus, split
 from ambit.ledger.windows import LIFETIME, Span, window_after, window_at
 from ambit.telemetry.reasons import SessionEnd
 
@@ -22,8 +22,8 @@ class Counter:
     window: Window
     span: Span
     zone: str
-    spent: Vector = NOTHING
-    held: Vector = NOTHING
+    spent: Vector = field(default_factory=dict[int, int])
+    held: Vector = field(default_factory=dict[int, int])
 
     @classmethod
     def begin(cls, window: Window, zone: str, now_ms: int) -> "Counter":
@@ -50,7 +50,7 @@ class Increment:
 
     granted_ms: int
     amount: Vector
-    charged: Vector = NOTHING
+    charged: Vector = field(default_factory=dict[int, int])
 
 
 class HoldState(Enum):
@@ -122,9 +122,8 @@ class Hold:
         """What each increment is charged of `used`, oldest first, and what no increment covers."""
         shares: list[Vector] = []
         for increment in self.increments:
-            share = least(used, increment.amount)
+            share, used = split(used, increment.amount)
             shares.append(share)
-            used = less(used, share)
         return shares, used
 
 
@@ -168,7 +167,7 @@ class Account:
     counters: dict[Window, Counter]
     session: Session | None = None
     removed: bool = False
-    overrun: Vector = NOTHING
+    overrun: Vector = field(default_factory=dict[int, int])
     children: dict[str, "Account"] = field(default_factory=dict[str, "Account"])
 
     @property
@@ -235,7 +234,7 @@ class Account:
 
 def _subtract(a: Vector, b: Vector) -> Vector:
     # Exact on purpose: a sum that goes below zero is a defect, which the invariant finds and a clamp would hide.
-    return (a[0] - b[0], a[1] - b[1], a[2] - b[2], a[3] - b[3])
+    return {index: left for index in a.keys() | b.keys() if (left := a.get(index, 0) - b.get(index, 0))}
 
 
 def counting_everything(zone: str, now_ms: int) -> dict[Window, Counter]:

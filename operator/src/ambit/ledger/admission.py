@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ambit.ledger.accounts import Account, Counter
-from ambit.ledger.amounts import RESOURCES, Limit, Vector, Window, describe
+from ambit.ledger.amounts import INDEX, Limit, Vector, Window, describe
 from ambit.ledger.wire import RefusalReason, Refused, Wait
 
 D = TypeVar("D", Refused, Wait)
-INDEX = {resource: index for index, resource in enumerate(RESOURCES)}
 
 
 def admit(chain: Sequence[Account], want: Vector, at_least: Vector, now_ms: int) -> Vector | Refused | Wait:
@@ -17,22 +16,22 @@ def admit(chain: Sequence[Account], want: Vector, at_least: Vector, now_ms: int)
     `Refused` where what is spent leaves no room, which nothing but a new window or limit changes; `Wait` where room is
     only held by others, or the window is a Minute. Refused comes before Wait, and the nearest account before others.
     """
-    room = list(want)
+    room = dict(want)
     wait: Wait | None = None
     for account in chain:
         for limit in account.limits:
             index = INDEX[limit.resource]
-            if want[index] == 0:
+            if index not in want:
                 continue
             counter = account.counter(limit.window, now_ms)
-            free = max(limit.amount - counter.spent[index] - counter.held[index], 0)
-            need = at_least[index]
+            free = max(limit.amount - counter.spent.get(index, 0) - counter.held.get(index, 0), 0)
+            need = at_least.get(index, 0)
             if free < need:
-                if _is_final(limit, counter.spent[index], need):
+                if _is_final(limit, counter.spent.get(index, 0), need):
                     return _deny(Refused, account, limit, counter, need, now_ms)
                 wait = wait or _deny(Wait, account, limit, counter, need, now_ms)
             room[index] = min(room[index], free)
-    return wait or (room[0], room[1], room[2], room[3])
+    return wait or {index: amount for index, amount in room.items() if amount}
 
 
 def _is_final(limit: Limit, spent: int, need: int) -> bool:
@@ -43,7 +42,7 @@ def _is_final(limit: Limit, spent: int, need: int) -> bool:
 
 def _deny(answer: type[D], account: Account, limit: Limit, counter: Counter, need: int, now_ms: int) -> D:
     index = INDEX[limit.resource]
-    spent, held = counter.spent[index], counter.held[index]
+    spent, held = counter.spent.get(index, 0), counter.held.get(index, 0)
     end_ms = counter.span.end_ms
     return answer(
         reason=RefusalReason.LIMIT_EXCEEDED,
@@ -64,4 +63,4 @@ def _deny(answer: type[D], account: Account, limit: Limit, counter: Counter, nee
 
 
 def _window_text(window: Window) -> str:
-    return {Window.LIFETIME: "its lifetime", Window.DAY: "a day", Window.MINUTE: "a minute"}[window]
+    return "its lifetime" if window is Window.LIFETIME else f"{'an' if window is Window.HOUR else 'a'} {window.lower()}"

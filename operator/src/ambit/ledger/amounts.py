@@ -1,7 +1,7 @@
 """What is counted, and how much of it: resources, windows, amounts, limits. Integers only.
 
-An amount is a vector by resource. Inside the tree it is a plain tuple in the order of `RESOURCES`; on the wire it is an
-`Amount`, whose names are the API's.
+An amount is a vector by resource. Inside the tree it is sparse (`Vector`), because most acts use three resources of
+ten; on the wire it is an `Amount`, whose names are the API's.
 """
 
 from enum import StrEnum
@@ -16,56 +16,82 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT)]
 
 
 class Resource(StrEnum):
-    """What a limit counts. The values are the API's names."""
+    """What a limit counts. The values are the API's names. The order is the journal's: new ones go last."""
 
     USD = "usd"
-    """Money, in nano-dollars."""
+    """Money for models, in nano-dollars."""
     TOKENS = "tokens"
     """Input and output tokens together, cached ones too."""
+    INPUT_TOKENS = "inputTokens"
+    """Tokens of prompts, cached ones too."""
+    OUTPUT_TOKENS = "outputTokens"
+    """Tokens that models wrote, hidden reasoning too."""
     MODEL_CALLS = "modelCalls"
     """Logical model calls; a gateway's own further attempts do not count."""
+    TOOL_CALLS = "toolCalls"
+    """Calls of tools."""
+    RETRIES = "retries"
+    """Repeats of failed calls by the client."""
     RUNTIME = "runtime"
     """How long environments ran, in milliseconds."""
+    GPU_TIME = "gpuTime"
+    """How long GPUs were reserved, in milliseconds, each by itself."""
+    PAYMENTS = "payments"
+    """Money that agents paid to others, in nano-dollars. No part of `usd`."""
 
 
 RESOURCES = tuple(Resource)
-Vector = tuple[int, int, int, int]
-"""An amount in the order of `RESOURCES`."""
-NOTHING: Vector = (0, 0, 0, 0)
+INDEX = {resource: index for index, resource in enumerate(RESOURCES)}
+"""The place of a resource in a vector."""
+Vector = dict[int, int]
+"""An amount by the resource's place in `RESOURCES`, zeros left out. Never altered once made."""
+NOTHING: Vector = {}
 
 
 class Window(StrEnum):
     """The time over which a limit counts."""
 
     LIFETIME = "Lifetime"
+    MONTH = "Month"
+    """The civil month of the account's time zone."""
+    WEEK = "Week"
+    """From Monday's midnight (ISO 8601), in the account's time zone."""
     DAY = "Day"
     """The civil day of the account's time zone."""
+    HOUR = "Hour"
     MINUTE = "Minute"
+    """A rate: it exhausts nothing."""
 
 
 class Amount(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """How much of each resource: nano-dollars, tokens, calls, milliseconds."""
+    """How much of each resource, in the order of `RESOURCES`: nano-dollars, tokens, calls, milliseconds."""
 
     usd_nanos: Count = msgspec.field(name="usd", default=0)
     tokens: Count = 0
+    input_tokens: Count = msgspec.field(name="inputTokens", default=0)
+    output_tokens: Count = msgspec.field(name="outputTokens", default=0)
     model_calls: Count = msgspec.field(name="modelCalls", default=0)
+    tool_calls: Count = msgspec.field(name="toolCalls", default=0)
+    retries: Count = 0
     runtime_ms: Count = msgspec.field(name="runtime", default=0)
+    gpu_time_ms: Count = msgspec.field(name="gpuTime", default=0)
+    payments_nanos: Count = msgspec.field(name="payments", default=0)
 
     @classmethod
     def of(cls, vector: Vector) -> "Amount":
         """The amount of a vector."""
-        return cls(*vector)
+        return cls(*[vector.get(index, 0) for index in range(len(RESOURCES))])
 
     def vector(self) -> Vector:
-        """This amount in the order of `RESOURCES`."""
-        return (self.usd_nanos, self.tokens, self.model_calls, self.runtime_ms)
+        """This amount without its zeros."""
+        return {index: amount for index, amount in enumerate(msgspec.structs.astuple(self)) if amount}
 
     def __add__(self, other: "Amount") -> "Amount":
         return Amount.of(plus(self.vector(), other.vector()))
 
     def covers(self, other: "Amount") -> bool:
         """Whether `other` is at most this amount in every resource."""
-        return all(mine >= theirs for mine, theirs in zip(self.vector(), other.vector(), strict=True))
+        return covers(self.vector(), other.vector())
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,27 +104,40 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def plus(a: Vector, b: Vector) -> Vector:
     """The sum."""
-    return (a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3])
+    total = dict(a)
+    for index, amount in b.items():
+        total[index] = total.get(index, 0) + amount
+    return total
 
 
-def less(a: Vector, b: Vector) -> Vector:
-    """What is left of `a` after `b`, nothing below zero."""
-    return (max(a[0] - b[0], 0), max(a[1] - b[1], 0), max(a[2] - b[2], 0), max(a[3] - b[3], 0))
+def split(used: Vector, cover: Vector) -> tuple[Vector, Vector]:
+    """What of `used` is within `cover`, and what is beyond it."""
+    within: Vector = {}
+    beyond: Vector = {}
+    for index, amount in used.items():
+        covered = cover.get(index, 0)
+        if amount <= covered:
+            within[index] = amount
+        else:
+            beyond[index] = amount - covered
+            if covered:
+                within[index] = covered
+    return within, beyond
 
 
-def least(a: Vector, b: Vector) -> Vector:
-    """The smaller of each resource."""
-    return (min(a[0], b[0]), min(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
+def covers(a: Vector, b: Vector) -> bool:
+    """Whether `b` is at most `a` in every resource."""
+    return all(a.get(index, 0) >= amount for index, amount in b.items())
 
 
 def describe(resource: Resource, amount: int) -> str:
     """An amount for people: `2.5 usd`, `1200 tokens`, `30.5 s of runtime`."""
     match resource:
-        case Resource.USD:
-            return f"{_decimal(amount, 9)} usd"
-        case Resource.RUNTIME:
-            return f"{_decimal(amount, 3)} s of runtime"
-        case Resource.TOKENS | Resource.MODEL_CALLS:
+        case Resource.USD | Resource.PAYMENTS:
+            return f"{_decimal(amount, 9)} {resource.value}"
+        case Resource.RUNTIME | Resource.GPU_TIME:
+            return f"{_decimal(amount, 3)} s of {resource.value}"
+        case _:
             return f"{amount} {resource.value}"
 
 

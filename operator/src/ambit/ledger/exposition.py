@@ -11,7 +11,7 @@ from ambit.ledger.tree import Tree
 from ambit.ledger.views import usage
 from ambit.telemetry import metrics
 
-_SCALE = {Resource.USD: 1e9, Resource.RUNTIME: 1e3, Resource.TOKENS: 1.0, Resource.MODEL_CALLS: 1.0}
+_SCALE = {Resource.USD: 1e9, Resource.PAYMENTS: 1e9, Resource.RUNTIME: 1e3, Resource.GPU_TIME: 1e3}
 
 
 class TreeCollector(Collector):
@@ -36,7 +36,7 @@ class TreeCollector(Collector):
             _, namespace, name = account.path.split("/")
             for view in usage(account, now_ms).limits:
                 place = [namespace, name, Window(view.window).value, Resource(view.resource).value]
-                scale = _SCALE[view.resource]
+                scale = _SCALE.get(view.resource, 1.0)
                 limit.add_metric(place, view.limit / scale)
                 spent.add_metric(place, view.spent / scale)
                 held.add_metric(place, view.held / scale)

@@ -18,7 +18,7 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
     if placed is not None:
         same = placed.chain[0].path == op.path and placed.first.same(want, at_least, op.expires_in_ms)
         return _repeated(placed, op.id) if same else wire.IdReused(op.id)
-    if not any(at_least):
+    if not at_least:
         return wire.Invalid("atLeast is empty: say what the act needs at least, for example one model call")
     if not op.want.covers(op.at_least):
         return wire.Invalid("atLeast is more than want: ask for at least that much")
@@ -29,7 +29,7 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
         return wire.Invalid(f"{op.path} is no session: open one under it and reserve there")
     chain = account.chain()
     answer = _closed(chain) or admit(chain, want, at_least, step.now_ms)
-    if not isinstance(answer, tuple):
+    if not isinstance(answer, dict):
         return answer
     step.record(
         changes.HoldPlaced(step.now_ms, step.component, op.id, op.path, answer, want, at_least, op.expires_in_ms)
@@ -55,7 +55,7 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
             return wire.Granted(Amount.of(last.granted))
         return wire.Invalid(f"sequence {op.sequence} was used: the next is {hold.sequence + 1}")
     answer = _closed(hold.chain) or admit(hold.chain, want, at_least, step.now_ms)
-    if not isinstance(answer, tuple):
+    if not isinstance(answer, dict):
         return answer
     step.record(
         changes.HoldExtended(step.now_ms, step.component, op.id, op.sequence, answer, want, at_least, op.expires_in_ms)

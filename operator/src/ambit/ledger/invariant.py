@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ambit.ledger.accounts import Hold, HoldState
-from ambit.ledger.admission import INDEX
-from ambit.ledger.amounts import NOTHING, RESOURCES, Resource, Vector, Window, plus
+from ambit.ledger.amounts import INDEX, NOTHING, RESOURCES, Resource, Vector, Window, plus
 from ambit.ledger.state import State
 
 Place = tuple[str, Window, Resource]
@@ -37,7 +36,10 @@ def standings(state: State, now_ms: int) -> dict[Place, Standing]:
             for resource in RESOURCES:
                 index = INDEX[resource]
                 found[account.path, window, resource] = Standing(
-                    counter.span.start_ms, counter.spent[index], counter.held[index], limits.get((window, resource))
+                    counter.span.start_ms,
+                    counter.spent.get(index, 0),
+                    counter.held.get(index, 0),
+                    limits.get((window, resource)),
                 )
     return found
 
@@ -69,9 +71,9 @@ def violations(state: State, now_ms: int) -> list[str]:
             for hold in state.holds.values():
                 if hold.state is HoldState.OPEN and account in hold.chain:
                     held = plus(held, _seen_by(hold, counter.span.start_ms))
-            if held != counter.held:
+            if held != {index: amount for index, amount in counter.held.items() if amount}:
                 found.append(f"{account.path} {window}: {counter.held} held, but its holds are {held}")
-            if min(counter.spent) < 0:
+            if min(counter.spent.values(), default=0) < 0:
                 found.append(f"{account.path} {window}: {counter.spent} spent")
         if account.parent is not None and account.parent.children.get(account.path) is not account:
             found.append(f"{account.path}: its parent does not know it")

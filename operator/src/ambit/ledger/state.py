@@ -129,7 +129,7 @@ class State:
         hold.last = Request(change.want, change.at_least, change.expires_in_ms, change.amount)
         for account in hold.chain:
             account.hold(change.amount, change.at_ms)
-        if any(change.amount):
+        if change.amount:
             hold.add(Increment(change.at_ms, change.amount))
 
     def queue(self, hold: Hold) -> None:
@@ -146,7 +146,7 @@ class State:
                     account.recharge(increment, share, at_ms)
                 else:
                     account.charge(increment, share, at_ms)
-            if any(excess):
+            if excess:
                 account.record_overrun(excess, at_ms)
         for increment, share in zip(hold.increments, shares, strict=True):
             increment.charged = share

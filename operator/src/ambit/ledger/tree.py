@@ -6,11 +6,12 @@ before it lets anybody see the answer.
 
 import heapq
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from ambit.ledger import account_operations, changes, hold_operations, session_operations, wire
 from ambit.ledger.accounts import HoldState
+from ambit.ledger.records import Record
 from ambit.ledger.state import State
 from ambit.ledger.step import Step
 from ambit.telemetry.reasons import SessionEnd
@@ -22,6 +23,8 @@ class Outcome:
 
     result: wire.AnyResult
     changes: list[changes.AnyChange]
+    records: list[Record] = field(default_factory=list[Record])
+    """What is to be kept with the changes that the tree itself does not need."""
 
 
 class Tree:
@@ -100,5 +103,7 @@ def _answer(step: Step, op: wire.AnyOperation) -> wire.AnyResult:
             return account_operations.put(step, op)
         case wire.RemoveAccount():
             return account_operations.remove(step, op)
+        case wire.GetHistory() | wire.Adjust() | wire.AcceptClock() | wire.Resume():
+            return wire.Invalid(f"{type(op).__name__} is not served")
         case _:
             assert_never(op)

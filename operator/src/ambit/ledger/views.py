@@ -1,8 +1,7 @@
 """What the tree looks like from outside: accounts as `wire.Usage`."""
 
 from ambit.ledger.accounts import Account, Session
-from ambit.ledger.admission import INDEX
-from ambit.ledger.amounts import Amount, Window
+from ambit.ledger.amounts import INDEX, Amount, Window
 from ambit.ledger.wire import HoldView, LimitUsage, State, Usage
 
 
@@ -35,7 +34,7 @@ def _limits(account: Account, now_ms: int) -> list[LimitUsage]:
         index = INDEX[limit.resource]
         end_ms = counter.span.end_ms
         resets_in_ms = None if end_ms is None else end_ms - now_ms
-        spent, held = counter.spent[index], counter.held[index]
+        spent, held = counter.spent.get(index, 0), counter.held.get(index, 0)
         found.append(LimitUsage(limit.window, limit.resource, limit.amount, spent, held, resets_in_ms))
     return found
 

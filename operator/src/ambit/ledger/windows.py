@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ambit.ledger.amounts import Window
 
-MINUTE_MS = 60_000
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 SHORTEST_DAY_MS = 23 * 3600 * 1000
 """A civil day on which summer time begins."""
 
@@ -47,8 +47,19 @@ def window_at(window: Window, zone: str, now_ms: int) -> Span:
         case Window.MINUTE:
             start_ms = now_ms - now_ms % MINUTE_MS
             return Span(start_ms, start_ms + MINUTE_MS)
+        case Window.HOUR:
+            start_ms = now_ms - now_ms % HOUR_MS
+            return Span(start_ms, start_ms + HOUR_MS)
         case Window.DAY:
             return _day(_civil_date(now_ms, zone), zone, now_ms)
+        case Window.WEEK:
+            today = _civil_date(now_ms, zone)
+            monday = today - timedelta(days=today.weekday())
+            return Span(_first_instant_ms(monday, zone), _first_instant_ms(monday + timedelta(days=7), zone))
+        case Window.MONTH:
+            first = _civil_date(now_ms, zone).replace(day=1)
+            following = (first + timedelta(days=31)).replace(day=1)
+            return Span(_first_instant_ms(first, zone), _first_instant_ms(following, zone))
 
 
 def window_after(window: Window, ended_ms: int, old_zone: str, zone: str, now_ms: int) -> Span:
