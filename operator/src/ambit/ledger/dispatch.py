@@ -54,9 +54,8 @@ def _count(component: str, op: wire.AnyOperation | wire.Invalid, result: wire.An
     name = "unreadable" if isinstance(op, wire.Invalid) else str(type(op).__struct_config__.tag)
     metrics.LEDGER_OPERATIONS.labels(component, name, type(result).__name__).inc()
     if isinstance(result, wire.Settled):
-        for resource, amount in zip(RESOURCES, result.overrun.vector(), strict=True):
-            if amount:
-                metrics.LEDGER_OVERRUNS.labels(resource).inc()
+        for index in result.overrun.vector():
+            metrics.LEDGER_OVERRUNS.labels(RESOURCES[index]).inc()
     if isinstance(result, wire.Denial):
         metrics.LEDGER_REFUSALS.labels(
             type(result).__name__,
