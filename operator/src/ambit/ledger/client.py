@@ -2,21 +2,32 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import dataclass
+from itertools import count
+from random import Random, SystemRandom
 from types import TracebackType
-from typing import Self, TypeVar
-
-import aiohttp
+from typing import Final, Protocol, Self, TypeVar
 
 from ambit.ledger import wire
-from ambit.ledger.subscription import subscribe
-from ambit.ledger.transport import Transport
+from ambit.ledger.amounts import Amount
+from ambit.ledger.http_exchange import HttpLedger
+from ambit.ledger.subscription import Heard
+from ambit.ledger.transport import Exchange, TooMuchWaiting, Transport
 
 R = TypeVar("R", bound=wire.Result)
+DEADLINE_S: Final = 10.0
 
 
 class LedgerUnavailable(Exception):
-    """Nothing answered within the deadline. What was asked may have happened: ask again with the same id."""
+    """Nothing answered within the deadline. What was asked may have happened: ask again with the same id.
+
+    A hold needs no care: the client releases it, should it turn out to have been granted.
+    """
+
+
+class LedgerBusy(LedgerUnavailable):
+    """More waits for the ledger than this process keeps. Nothing was sent."""
 
 
 class LedgerError(Exception):
@@ -36,108 +47,216 @@ class HoldUnknown(LedgerError):
 
 
 class HoldIdReused(LedgerError):
-    """The id stands for another operation."""
+    """The id stands for another operation, or for one that is over: nothing is held by this one."""
 
 
 class OperationForbidden(LedgerError):
     """This component may not do this."""
 
 
+class EventSource(Protocol):
+    """Where events come from: see `LedgerClient.events`."""
+
+    def __call__(self, silence_ms: int | None, heard: Heard) -> AsyncGenerator[wire.AnyEvent]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A hold that was granted to this process, under an id of its own."""
+
+    id: str
+    granted: wire.Granted
+
+
+def _nothing() -> None:
+    pass
+
+
 class LedgerClient:
     """One per process, used as an async context manager.
 
     `url` is the ledger's, e.g. `http://ambit-ledger.ambit-system:8090`; `token` gives the projected token of the
-    moment. Every method raises `LedgerUnavailable` after `deadline_s`, and a `LedgerError` where the ledger says so.
+    moment. Every method raises `LedgerUnavailable` after its deadline (`deadline_s` unless given), and a `LedgerError`
+    where the ledger says so. Operations reach the ledger in the order of their calls.
     """
 
-    def __init__(self, url: str, token: Callable[[], str], *, deadline_s: float = 10.0) -> None:
-        self._url = url
-        self._token = token
+    def __init__(
+        self, url: str, token: Callable[[], str], *, deadline_s: float = DEADLINE_S, chance: Random | None = None
+    ) -> None:
+        http = HttpLedger(url, token)
+        self._http: HttpLedger | None = http
+        self._start(http.exchange, http.events, deadline_s, chance or SystemRandom())
+
+    @classmethod
+    def over(
+        cls, exchange: Exchange, events: EventSource, *, chance: Random, deadline_s: float = DEADLINE_S
+    ) -> "LedgerClient":
+        """A client over another way to the ledger than HTTP, such as a simulated network."""
+        client = cls.__new__(cls)
+        client._http = None
+        client._start(exchange, events, deadline_s, chance)
+        return client
+
+    def _start(self, exchange: Exchange, events: EventSource, deadline_s: float, chance: Random) -> None:
+        self.holder = f"{chance.getrandbits(80):020x}"
+        """This process's name at the ledger; the ids of its holds begin with it."""
+        self._sequence = count(1)
+        self._transport = Transport(exchange, chance)
+        self._events = events
         self._deadline_s = deadline_s
-        self._http: aiohttp.ClientSession | None = None
-        self._transport: Transport | None = None
-        self._sending: asyncio.Task[None] | None = None
+        self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession()
-        self._transport = Transport(self._http, self._url, self._token)
-        self._sending = asyncio.create_task(self._transport.run(), name="ledger client")
+        if self._http is not None:
+            await self._running.enter_async_context(self._http)
+        sending = asyncio.create_task(self._transport.run(), name="ledger client")
+        self._running.push_async_callback(_stop, sending)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._sending is not None:
-            self._sending.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._sending
-        if self._http is not None:
-            await self._http.close()
+        await self._running.aclose()
 
-    async def put_account(self, op: wire.PutAccount) -> wire.AccountPut:
-        """Makes a Budget's or Agent's account, or sets its limits. The operator's alone."""
-        return await self._ask(op, wire.AccountPut)
+    # -- holds -------------------------------------------------------------
+    def next_id(self) -> str:
+        """An id for a hold of this process. Use it at once: a later id that reaches the ledger first uses it up."""
+        return f"{self.holder}#{next(self._sequence)}"
 
-    async def remove_account(self, op: wire.RemoveAccount) -> wire.AccountRemoved:
-        """Removes an account, killing its sessions. The operator's alone."""
-        return await self._ask(op, wire.AccountRemoved)
+    async def hold(
+        self,
+        path: str,
+        want: Amount,
+        at_least: Amount,
+        expires_in_ms: int,
+        *,
+        speculative: bool = False,
+        deadline_s: float | None = None,
+    ) -> Held | wire.Refused | wire.Wait:
+        """Holds at least `at_least` and at most `want` on a session and all above it, under the next id.
 
-    async def open(self, op: wire.Open) -> wire.Opened | wire.Refused:
-        """Opens a session."""
-        return await self._ask(op, wire.Opened, wire.Refused)
+        Whoever is cancelled, or no longer waits, holds nothing.
+        """
+        while True:
+            op = wire.Reserve(self.next_id(), path, want, at_least, expires_in_ms, speculative)
+            answer = await self._answer(op, deadline_s)
+            if isinstance(answer, wire.Granted):
+                return Held(op.id, answer)
+            if isinstance(answer, wire.Refused | wire.Wait):
+                return answer
+            if not isinstance(answer, wire.AlreadySettled):
+                raise _error_of(answer)
+            # What it was first answered got lost and held nothing, and its id is used up.
 
-    async def reserve(self, op: wire.Reserve) -> wire.Granted | wire.Refused | wire.Wait:
-        """Holds an amount on a session and all above it."""
-        return await self._ask(op, wire.Granted, wire.Refused, wire.Wait)
+    async def reserve(
+        self, op: wire.Reserve, *, deadline_s: float | None = None
+    ) -> wire.Granted | wire.Refused | wire.Wait:
+        """The same under an id of the caller's choice. Raises HoldIdReused where that is used up."""
+        answer = await self._answer(op, deadline_s)
+        if isinstance(answer, wire.AlreadySettled):
+            raise HoldIdReused(op.id)
+        return _expected(answer, wire.Granted, wire.Refused, wire.Wait)
 
-    async def extend(self, op: wire.Extend) -> wire.Granted | wire.Refused | wire.Wait:
-        """Adds to a hold, and moves its expiry."""
-        return await self._ask(op, wire.Granted, wire.Refused, wire.Wait)
+    async def extend(
+        self, op: wire.Extend, *, deadline_s: float | None = None
+    ) -> wire.Granted | wire.Refused | wire.Wait:
+        """Adds to a hold, and moves its expiry. Raises HoldIdReused where the hold is over."""
+        answer = await self._answer(op, deadline_s)
+        if isinstance(answer, wire.AlreadySettled):
+            raise HoldIdReused(op.id)
+        return _expected(answer, wire.Granted, wire.Refused, wire.Wait)
 
-    async def settle(self, op: wire.Settle) -> wire.Settled | wire.AlreadySettled:
+    async def settle(self, op: wire.Settle, *, deadline_s: float | None = None) -> wire.Settled | wire.AlreadySettled:
         """Replaces a hold by what was used."""
-        return await self._ask(op, wire.Settled, wire.AlreadySettled)
+        return _expected(await self._answer(op, deadline_s), wire.Settled, wire.AlreadySettled)
 
-    async def release(self, op: wire.Release) -> wire.Released | wire.AlreadySettled:
+    async def release(
+        self, op: wire.Release, *, deadline_s: float | None = None
+    ) -> wire.Released | wire.AlreadySettled:
         """Drops a hold whose act provably did not happen."""
-        return await self._ask(op, wire.Released, wire.AlreadySettled)
+        return _expected(await self._answer(op, deadline_s), wire.Released, wire.AlreadySettled)
 
-    async def close(self, op: wire.Close) -> wire.SessionClosed:
+    def post(self, op: wire.Reserve | wire.Settle | wire.Release) -> asyncio.Future[wire.AnyResult]:
+        """Asks for as long as the ledger takes to answer: a future, where no task and no deadline are needed.
+
+        Raises LedgerBusy for a Reserve. Cancelling the future gives the operation up, as with any other.
+        """
+        try:
+            return self._transport.ask(op)
+        except TooMuchWaiting as error:
+            raise LedgerBusy(str(error)) from error
+
+    # -- sessions ----------------------------------------------------------
+    async def open(self, op: wire.Open, *, deadline_s: float | None = None) -> wire.Opened | wire.Refused | wire.Wait:
+        """Opens a session; `Wait` where as many are open as an account above allows at once."""
+        return _expected(await self._answer(op, deadline_s), wire.Opened, wire.Refused, wire.Wait)
+
+    async def close(self, op: wire.Close, *, deadline_s: float | None = None) -> wire.SessionClosed:
         """Ends a session."""
-        return await self._ask(op, wire.SessionClosed)
+        return _expected(await self._answer(op, deadline_s), wire.SessionClosed)
 
-    async def kill(self, op: wire.Kill) -> wire.Killed:
+    async def kill(self, op: wire.Kill, *, deadline_s: float | None = None) -> wire.Killed:
         """Kills a session, or all under an account."""
-        return await self._ask(op, wire.Killed)
+        return _expected(await self._answer(op, deadline_s), wire.Killed)
 
-    async def usage(self, op: wire.GetUsage) -> wire.Usage:
+    async def usage(self, op: wire.GetUsage, *, deadline_s: float | None = None) -> wire.Usage:
         """Looks at one account."""
-        return await self._ask(op, wire.Usage)
+        return _expected(await self._answer(op, deadline_s), wire.Usage)
 
-    async def sessions(self, op: wire.ListSessions) -> wire.Sessions:
+    async def sessions(self, op: wire.ListSessions, *, deadline_s: float | None = None) -> wire.Sessions:
         """Looks at the sessions under an account or of a namespace."""
-        return await self._ask(op, wire.Sessions)
+        return _expected(await self._answer(op, deadline_s), wire.Sessions)
 
-    async def events(self) -> AsyncGenerator[wire.AnyEvent]:
-        """Events as they come. Reconnects; yields `Resynchronised` first, and whenever it may have missed some."""
-        if self._http is None:
-            raise RuntimeError("use the client as an async context manager")
-        async with aclosing(subscribe(self._http, self._url, self._token)) as events:
+    # -- accounts: the operator's alone --------------------------------------
+    async def put_account(self, op: wire.PutAccount, *, deadline_s: float | None = None) -> wire.AccountPut:
+        """Makes a Budget's or Agent's account, or sets its limits."""
+        return _expected(await self._answer(op, deadline_s), wire.AccountPut)
+
+    async def remove_account(self, op: wire.RemoveAccount, *, deadline_s: float | None = None) -> wire.AccountRemoved:
+        """Removes an account, killing its sessions."""
+        return _expected(await self._answer(op, deadline_s), wire.AccountRemoved)
+
+    # -- events ------------------------------------------------------------
+    async def events(self, *, silence_ms: int | None = None, heard: Heard = _nothing) -> AsyncGenerator[wire.AnyEvent]:
+        """Events as they come. Reconnects; yields `Resynchronised` first, and whenever it may have missed some.
+
+        `heard` is called at each word of the ledger, at least every `silence_ms` while it can be heard at all (None:
+        5 s): all that was journalled before that word has been yielded by then.
+        """
+        async with aclosing(self._events(silence_ms, heard)) as events:
             async for event in events:
                 yield event
 
-    async def _ask(self, op: wire.AnyOperation, *expected: type[R]) -> R:
-        if self._transport is None:
-            raise RuntimeError("use the client as an async context manager")
+    # -- how ---------------------------------------------------------------
+    async def _answer(self, op: wire.AnyOperation, deadline_s: float | None) -> wire.AnyResult:
+        deadline_s = self._deadline_s if deadline_s is None else deadline_s
         try:
-            async with asyncio.timeout(self._deadline_s):
-                result = await self._transport.ask(op)
-        except TimeoutError as error:
+            answer = self._transport.ask(op)
+        except TooMuchWaiting as error:
+            raise LedgerBusy(str(error)) from error
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await answer
+        except BaseException as error:
+            if answer.done() and not answer.cancelled():
+                # It came in the same step of the loop as the deadline, or as the caller's own end.
+                self._transport.give_back(op, answer.result())
+            if not isinstance(error, TimeoutError):
+                raise
             cause = self._transport.last_failure or "no answer"
-            raise LedgerUnavailable(f"nothing from the ledger within {self._deadline_s:g} s: {cause}") from error
-        if isinstance(result, expected):
-            return result
-        raise _error_of(result)
+            raise LedgerUnavailable(f"nothing from the ledger within {deadline_s:g} s: {cause}") from error
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _expected(result: wire.AnyResult, *expected: type[R]) -> R:
+    if isinstance(result, expected):
+        return result
+    raise _error_of(result)
 
 
 def _error_of(result: wire.AnyResult) -> LedgerError:

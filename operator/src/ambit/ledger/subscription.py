@@ -3,29 +3,39 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
+from typing import Final
 
 import aiohttp
 import msgspec
 
 from ambit.ledger import wire
 
-SILENCE_S = 15.0
-"""After so long without a byte the connection is taken for dead: the ledger speaks every five seconds."""
-PAUSE_S = 0.25
+SILENCE_S: Final = 15.0
+"""After so long without a byte the connection is taken for dead: unless asked otherwise, the ledger speaks every five
+seconds."""
+PAUSE_S: Final = 0.25
 log = logging.getLogger(__name__)
 _event = msgspec.json.Decoder(wire.AnyEvent)
+Heard = Callable[[], None]
 
 
-async def subscribe(http: aiohttp.ClientSession, url: str, token: Callable[[], str]) -> AsyncGenerator[wire.AnyEvent]:
-    """Events as they come, for ever. The first is `Resynchronised`, as is the first after anything was missed."""
+async def subscribe(
+    http: aiohttp.ClientSession, url: str, token: Callable[[], str], silence_ms: int | None, heard: Heard
+) -> AsyncGenerator[wire.AnyEvent]:
+    """Events as they come, for ever. The first is `Resynchronised`, as is the first after anything was missed.
+
+    `heard` is called at each word of the ledger, once the events before it have been taken; it says something at least
+    every `silence_ms`.
+    """
     last_id: str | None = None
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=SILENCE_S)
+    query = {} if silence_ms is None else {"silenceMs": str(silence_ms)}
     while True:
         try:
             headers = {"Authorization": f"Bearer {token()}", "Accept": "text/event-stream"}
             if last_id is not None:
                 headers["Last-Event-ID"] = last_id
-            async with http.get(url.rstrip("/") + "/v1/events", headers=headers, timeout=timeout) as response:
+            async with http.get(f"{url}/v1/events", params=query, headers=headers, timeout=timeout) as response:
                 response.raise_for_status()
                 pending_id: str | None = None
                 async for raw in response.content:
@@ -35,6 +45,9 @@ async def subscribe(http: aiohttp.ClientSession, url: str, token: Callable[[], s
                     elif line.startswith(b"data: "):
                         last_id = pending_id  # taken up only with its event: a torn frame is asked for again
                         yield _decode(line[6:])
+                        heard()
+                    elif line.startswith(b":"):
+                        heard()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.warning(
                 "the ledger's events broke off", extra={"fields": {"cause": f"{type(error).__name__}: {error}"}}

@@ -1,103 +1,154 @@
-"""How a client's operations get to the ledger and back: in order, together, and again until they are acknowledged."""
+"""How a client's operations get to the ledger and back: in order, together, and again until they are acknowledged.
+
+Nothing here knows HTTP: one attempt at a batch is an `Exchange`. Time is the running loop's, chance is an argument, so
+that a simulated network, clock and scheduler can run this very code.
+"""
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Final
 
-import aiohttp
 import msgspec
 
 from ambit.ledger import wire
 
-MAX_BATCH = 1000
-ATTEMPT_S = 4.0
+Exchange = Callable[[bytes], Awaitable[bytes]]
+"""One attempt at a batch: the body of `POST /v1/ops` → the body of its answer. Raises AttemptFailed."""
+
+MAX_BATCH: Final = 1000
+MAX_WAITING: Final = 10_000
+"""How many operations may wait to be sent; more are refused at once, so that a stalled ledger fills no memory."""
+ATTEMPT_S: Final = 4.0
 """How long one attempt may take before the batch is sent again on another connection."""
-PAUSES_S = (0.02, 0.05, 0.1, 0.25, 0.5)
-"""Between attempts; the last one again and again."""
+PAUSES_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5)
+"""Between attempts, a tenth more or less so that clients do not come back in step; the last one again and again."""
 log = logging.getLogger(__name__)
 _results = msgspec.json.Decoder(wire.Results)
+_ALWAYS_TAKEN: Final = (wire.Extend, wire.Settle, wire.Release, wire.Close, wire.Kill)
+"""They give room back or end something, and there are no more of them than of what was admitted."""
+_READS: Final = (wire.GetUsage, wire.ListSessions)
+"""They change nothing: nobody needs their answer once their caller is gone."""
 
 
 class AttemptFailed(Exception):
     """One attempt got no answer that counts; it is made again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    op: wire.AnyOperation
-    answer: asyncio.Future[wire.AnyResult]
+class TooMuchWaiting(Exception):
+    """More operations wait for the ledger than are kept; this one was not taken."""
+
+
+class Asked:
+    """An operation and its answer to come. Cancelling `answer` gives it up."""
+
+    __slots__ = ("answer", "op", "sent")
+
+    def __init__(self, op: wire.AnyOperation, answer: asyncio.Future[wire.AnyResult]) -> None:
+        self.op = op
+        self.answer = answer
+        self.sent = False
+
+    @property
+    def due(self) -> bool:
+        """Whether it is still to be sent. What may have been done once is seen to its end, whoever waits for it."""
+        if not self.answer.done():
+            return True
+        return self.sent and not isinstance(self.op, _READS)
 
 
 class Transport:
     """One connection's worth of operations. One batch is under way at a time: order is kept, and what comes meanwhile
     goes together in the next."""
 
-    def __init__(self, http: aiohttp.ClientSession, url: str, token: Callable[[], str]) -> None:
-        self._http = http
-        self._url = url.rstrip("/") + "/v1/ops"
-        self._token = token
-        self._waiting: deque[_Asked] = deque()
+    def __init__(self, exchange: Exchange, chance: Random, *, max_waiting: int = MAX_WAITING) -> None:
+        self._exchange = exchange
+        self._chance = chance
+        self._max_waiting = max_waiting
+        self._waiting: deque[Asked] = deque()
         self._arrived = asyncio.Event()
+        self._failure: BaseException | None = None
         self.last_failure: str | None = None
         """What went wrong with the last attempt, for the message of whoever gives up."""
 
-    async def ask(self, op: wire.AnyOperation) -> wire.AnyResult:
-        """Answers one operation; waits for as long as it takes. Cancelled, it is not sent again."""
-        asked = _Asked(op, asyncio.get_running_loop().create_future())
+    def ask(self, op: wire.AnyOperation) -> asyncio.Future[wire.AnyResult]:
+        """Takes one operation, in the order of these calls; its answer comes whenever the ledger gives one.
+
+        Raises TooMuchWaiting, where it is no operation that gives room back.
+        """
+        if self._failure is not None:
+            raise RuntimeError("the ledger's client has ended") from self._failure
+        if len(self._waiting) >= self._max_waiting and not isinstance(op, _ALWAYS_TAKEN):
+            raise TooMuchWaiting(f"{len(self._waiting)} operations wait for the ledger")
+        asked = Asked(op, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         self._arrived.set()
-        return await asked.answer
+        return asked.answer
 
     async def run(self) -> None:
         """Sends until it is cancelled."""
-        while True:
-            await self._arrived.wait()
-            await asyncio.sleep(0)  # whoever is ready to ask now goes along
-            self._arrived.clear()
-            while batch := self._take():
-                await self._deliver(batch)
+        try:
+            while True:
+                await self._arrived.wait()
+                await asyncio.sleep(0)  # whoever is ready to ask now goes along
+                self._arrived.clear()
+                while batch := self._take():
+                    await self._deliver(batch)
+        except BaseException as error:
+            self._failure = error
+            for asked in self._waiting:
+                asked.answer.cancel()
+            raise
 
-    def _take(self) -> list[_Asked]:
-        batch: list[_Asked] = []
+    def _take(self) -> list[Asked]:
+        batch: list[Asked] = []
         while self._waiting and len(batch) < MAX_BATCH:
             asked = self._waiting.popleft()
-            if not asked.answer.done():
+            if asked.due:
                 batch.append(asked)
         return batch
 
-    async def _deliver(self, batch: list[_Asked]) -> None:
+    async def _deliver(self, batch: list[Asked]) -> None:
         attempt = 0
-        while batch := [asked for asked in batch if not asked.answer.done()]:
+        while batch := [asked for asked in batch if asked.due]:
+            for asked in batch:
+                asked.sent = True
             try:
-                results = await self._send([asked.op for asked in batch])
+                results = await self._attempt([asked.op for asked in batch])
             except AttemptFailed as failure:
                 self.last_failure = str(failure)
                 log.warning("the ledger did not answer", extra={"fields": {"cause": str(failure), "attempt": attempt}})
-                await asyncio.sleep(PAUSES_S[min(attempt, len(PAUSES_S) - 1)])
+                pause_s = PAUSES_S[min(attempt, len(PAUSES_S) - 1)]
+                await asyncio.sleep(pause_s * self._chance.uniform(0.9, 1.1))
                 attempt += 1
                 continue
             self.last_failure = None
             for asked, result in zip(batch, results, strict=True):
-                if not asked.answer.done():
-                    asked.answer.set_result(result)
+                self._answered(asked, result)
             return
 
-    async def _send(self, ops: list[wire.AnyOperation]) -> list[wire.AnyResult]:
-        body = msgspec.json.encode(wire.Operations(ops))
-        timeout = aiohttp.ClientTimeout(total=ATTEMPT_S)
+    async def _attempt(self, ops: list[wire.AnyOperation]) -> list[wire.AnyResult]:
         try:
-            headers = {"Authorization": f"Bearer {self._token()}", "Content-Type": "application/json"}
-            async with self._http.post(self._url, data=body, headers=headers, timeout=timeout) as response:
-                answer = await response.read()
-                if response.status != 200:
-                    raise AttemptFailed(f"HTTP {response.status}: {answer[:500].decode(errors='replace').strip()}")
+            async with asyncio.timeout(ATTEMPT_S):
+                answer = await self._exchange(msgspec.json.encode(wire.Operations(ops)))
             results = _results.decode(answer).results
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise AttemptFailed(f"{type(error).__name__}: {error}") from error
+        except TimeoutError as error:
+            raise AttemptFailed(f"no answer within {ATTEMPT_S:g} s") from error
         except msgspec.MsgspecError as error:
             raise AttemptFailed(f"an answer that is none: {error}") from error
         if len(results) != len(ops):
             raise AttemptFailed(f"{len(results)} answers to {len(ops)} operations")
         return results
+
+    def _answered(self, asked: Asked, result: wire.AnyResult) -> None:
+        if not asked.answer.done():
+            asked.answer.set_result(result)
+        else:
+            self.give_back(asked.op, result)
+
+    def give_back(self, op: wire.AnyOperation, result: wire.AnyResult) -> None:
+        """Nobody took this answer: a hold that it granted is released, since nothing will be done with it."""
+        if isinstance(op, wire.Reserve) and isinstance(result, wire.Granted):
+            self.ask(wire.Release(op.id, "whoever asked for it went away before the answer came"))

@@ -56,7 +56,7 @@ async def open_account(ledger: LedgerClient, opening: wire.Open) -> None:
             continue
         except LedgerUnavailable as error:
             raise ledger_away() from error
-        if isinstance(answer, wire.Refused):
+        if isinstance(answer, wire.Refused | wire.Wait):
             raise by_ledger(answer, 0)
         return
 

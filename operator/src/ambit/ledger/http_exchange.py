@@ -1,0 +1,81 @@
+"""The ledger over HTTP: one kept connection for operations, one for events; whichever version it answers."""
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Final, Self
+
+import aiohttp
+
+from ambit.ledger import version_1, wire
+from ambit.ledger.subscription import Heard, subscribe
+from ambit.ledger.transport import AttemptFailed
+
+VERSION_HEADER: Final = "x-ambit-ledger-version"
+VERSION: Final = 2
+"""The newest version of the wire that this client speaks; the oldest is the one before."""
+
+
+class HttpLedger:
+    """Where the ledger is. `exchange` is the Exchange of a client; used as an async context manager."""
+
+    def __init__(self, url: str, token: Callable[[], str]) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        self._http: aiohttp.ClientSession | None = None
+        self.version = VERSION
+        """What the ledger spoke when it last answered, at most our own."""
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def exchange(self, body: bytes) -> bytes:
+        """One attempt. Raises AttemptFailed.
+
+        A ledger of version 1 ignores the header that says 2, does what it can read, and refuses the rest as `Invalid`.
+        Asking it again in its own words is what every repetition is: each operation is done once.
+        """
+        if self.version == VERSION:
+            answer = await self._post(body)
+            if self.version == VERSION:
+                return answer
+        older = version_1.translate(body)
+        return older.answer(await self._post(older.body))
+
+    def events(self, silence_ms: int | None, heard: Heard) -> AsyncGenerator[wire.AnyEvent]:
+        """See LedgerClient.events."""
+        return subscribe(self._session, self._url, self._token, silence_ms, heard)
+
+    async def _post(self, body: bytes) -> bytes:
+        try:
+            headers = {
+                "Authorization": f"Bearer {self._token()}",
+                "Content-Type": "application/json",
+                VERSION_HEADER: str(self.version),
+            }
+            async with self._session.post(f"{self._url}/v1/ops", data=body, headers=headers) as response:
+                answer = await response.read()
+                if response.status != 200:
+                    response.close()  # it may be one that only stands by: the next attempt dials anew
+                    raise AttemptFailed(f"HTTP {response.status}: {answer[:500].decode(errors='replace').strip()}")
+                self.version = min(VERSION, _version(response.headers.get(VERSION_HEADER)))
+                return answer
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise AttemptFailed(f"{type(error).__name__}: {error}") from error
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            raise RuntimeError("use the ledger's client as an async context manager")
+        return self._http
+
+
+def _version(said: str | None) -> int:
+    if said is None:
+        return 1
+    if not said.isdecimal() or int(said) < 1:
+        raise AttemptFailed(f"the ledger says that it speaks version {said!r}")
+    return int(said)
