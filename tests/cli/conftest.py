@@ -16,7 +16,8 @@ import pytest_asyncio
 import yaml
 from aiohttp import web
 
-from ambit.control.keys import GATEWAY_CA_PEM, GATEWAY_TLS, KeyState, WriteSecret, WriteTrust, missing
+from ambit.api.names import GATEWAY_CA_PEM
+from ambit.control.keys import GATEWAY_TLS, KeyState, WriteSecret, WriteTrust, missing
 from tests.gateway_sessions.rig import Rig, a_rig_with_host
 
 AMBIT = "from ambit.cli.main import main; main()"

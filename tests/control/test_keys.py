@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 
+from ambit.api.names import GATEWAY_CA_PEM
 from ambit.control import keys
 from ambit.control.keys import KeyDamaged, KeyState, WriteSecret, WriteTrust
 
@@ -31,7 +32,7 @@ def test_on_an_empty_namespace_everything_is_made_and_then_nothing_more() -> Non
     made = after(NOTHING)
     assert all(made.secrets[name] is not None for name in keys.SECRETS)
     assert made.trust is not None
-    assert set(made.trust) == {keys.SESSION_SIGNER_PEM, keys.GATEWAY_SIGNER_PEM, keys.GATEWAY_CA_PEM}
+    assert set(made.trust) == {keys.SESSION_SIGNER_PEM, keys.GATEWAY_SIGNER_PEM, GATEWAY_CA_PEM}
     assert keys.missing(made, NOW, NAMES) == []
 
 
@@ -68,11 +69,11 @@ def test_the_certificate_is_renewed_when_a_third_of_its_year_is_left_and_both_au
     assert renewed.secrets[keys.SESSION_SIGNER] == made.secrets[keys.SESSION_SIGNER]
     assert renewed.secrets[keys.GATEWAY_TLS] != made.secrets[keys.GATEWAY_TLS]
     assert renewed.trust is not None
-    assert len(x509.load_pem_x509_certificates(renewed.trust[keys.GATEWAY_CA_PEM].encode())) == 2
+    assert len(x509.load_pem_x509_certificates(renewed.trust[GATEWAY_CA_PEM].encode())) == 2
     assert keys.missing(renewed, later, NAMES) == []
     ended = after(renewed, NOW + timedelta(days=366))
     assert ended.trust is not None
-    assert len(x509.load_pem_x509_certificates(ended.trust[keys.GATEWAY_CA_PEM].encode())) == 1
+    assert len(x509.load_pem_x509_certificates(ended.trust[GATEWAY_CA_PEM].encode())) == 1
 
 
 def test_a_client_that_trusts_the_bundle_accepts_the_certificate_and_another_does_not() -> None:
@@ -95,7 +96,7 @@ def shake_hands(server_state: KeyState, client_state: KeyState, name: str) -> ss
         for file, content in tls.items():
             (Path(folder) / file).write_bytes(content)
         server_context.load_cert_chain(Path(folder) / "tls.crt", Path(folder) / "tls.key")
-    client_context = ssl.create_default_context(cadata=client_state.trust[keys.GATEWAY_CA_PEM])
+    client_context = ssl.create_default_context(cadata=client_state.trust[GATEWAY_CA_PEM])
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_context.wrap_bio(down, up, server_hostname=name)
     server = server_context.wrap_bio(up, down, server_side=True)

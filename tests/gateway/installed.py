@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ambit.api.names import GROUP
 from ambit.control import keys
 from ambit.kube import KubeClient, KubeConfig
 from ambit.kube import resources as kinds
@@ -143,7 +144,7 @@ async def _install_crds(kube: KubeClient) -> None:
     async with asyncio.timeout(30):
         while True:
             found = await kube.list(kinds.CUSTOM_RESOURCE_DEFINITIONS)
-            ours = [crd for crd in found if crd["spec"]["group"] == kinds.AMBIT_GROUP]
+            ours = [crd for crd in found if crd["spec"]["group"] == GROUP]
             if len(ours) >= 5 and all(_established(crd) for crd in ours):
                 return
             await asyncio.sleep(0.1)

@@ -19,8 +19,8 @@ import aiohttp
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ambit.api.names import GATEWAY_CA_PEM, GROUP
 from ambit.control.keys import (
-    GATEWAY_CA_PEM,
     GATEWAY_SIGNER,
     GATEWAY_TLS,
     KeyState,
@@ -35,7 +35,6 @@ from ambit.gateway.sessions.listener import PeopleListener, PeopleSettings, serv
 from ambit.kube import AlreadyExists, KubeClient, KubeConfig
 from ambit.kube.resources import (
     AGENTS,
-    AMBIT_GROUP,
     BUDGETS,
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
@@ -302,7 +301,7 @@ async def _install_crds(kube: KubeClient) -> None:
         await kube.apply(CUSTOM_RESOURCE_DEFINITIONS, yaml.safe_load(path.read_text()), field_manager="ambit-tests")
 
     async def established() -> bool:
-        found = [crd for crd in await kube.list(CUSTOM_RESOURCE_DEFINITIONS) if crd["spec"]["group"] == AMBIT_GROUP]
+        found = [crd for crd in await kube.list(CUSTOM_RESOURCE_DEFINITIONS) if crd["spec"]["group"] == GROUP]
         return all(_established(crd) for crd in found)
 
     await until(established)

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ambit.api.base import GROUP, VERSION, Column, Resource
+from ambit.api.base import Column, Resource
+from ambit.api.names import GROUP, VERSION
 from ambit.api.schema import resource_schema
 
 _CONDITION = ".status.conditions[?(@.type=='Ready')]"

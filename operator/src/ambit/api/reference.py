@@ -3,8 +3,9 @@
 from enum import StrEnum
 from typing import Any, get_args, get_origin
 
-from ambit.api.base import API_VERSION, ApiModel, ObjectMeta, Resource
+from ambit.api.base import ApiModel, ObjectMeta, Resource
 from ambit.api.fields import IntOrString
+from ambit.api.names import API_VERSION
 from ambit.api.schema import Field, docstring, fields, rules, unwrap, walk
 
 _HEADER = "<!-- Written by `make generate` from the API models; edit those instead. -->"

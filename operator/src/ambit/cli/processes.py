@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
+from ambit.api.names import LEDGER_AUDIENCE
 from ambit.telemetry import logs
 
 _LOG = logging.getLogger("ambit.cli")
-LEDGER_AUDIENCE = "ambit-ledger"
 
 
 class _TokenReviews:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from ambit.api.names import COMPONENT_LABEL, GATEWAY, GATEWAY_CA_PEM, GATEWAY_COMPONENT, TRUST
 from ambit.client import kubeconfig
 from ambit.client.errors import ClientError, GatewayRefused
 from ambit.client.port_forward import Forward, forwarded, unreachable
@@ -18,9 +19,7 @@ from ambit.client.sessions import SessionStream, SessionView
 
 CONTROL_NAMESPACE: Final = "ambit-system"
 GATEWAY_PORT: Final = 8443
-TRUST: Final = "ambit-trust"
-GATEWAY_CA: Final = "gateway-ca.pem"
-GATEWAY_SELECTOR: Final = "ambit.dev/component=gateway"
+GATEWAY_SELECTOR: Final = f"{COMPONENT_LABEL}={GATEWAY_COMPONENT}"
 ANSWER_TIMEOUT_S: Final = 60.0
 
 
@@ -109,7 +108,7 @@ async def connect(
     )
     async with apiserver:
         found = await _find(apiserver, credentials, control_namespace)
-        name = f"ambit-gateway.{control_namespace}.svc"
+        name = f"{GATEWAY}.{control_namespace}.svc"
         async with forwarded(
             apiserver, control_namespace, found.pod, GATEWAY_PORT, server_name=credentials.server_name
         ) as forward:
@@ -134,10 +133,10 @@ async def _find(
     base = f"/api/v1/namespaces/{quote(control_namespace)}"
     trust = await _get(apiserver, credentials, f"{base}/configmaps/{TRUST}", control_namespace)
     data: dict[str, str] = trust.get("data") or {}
-    authority = data.get(GATEWAY_CA)
+    authority = data.get(GATEWAY_CA_PEM)
     if not authority:
         raise ClientError(
-            f"ConfigMap {control_namespace}/{TRUST} has no {GATEWAY_CA} yet: see whether the operator is running"
+            f"ConfigMap {control_namespace}/{TRUST} has no {GATEWAY_CA_PEM} yet: see whether the operator is running"
             f" (kubectl get pods -n {control_namespace})."
         )
     pods = await _get(apiserver, credentials, f"{base}/pods?labelSelector={quote(GATEWAY_SELECTOR)}", control_namespace)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from ambit.api.names import COMPONENT_LABEL, GATEWAY_COMPONENT
 from ambit.client.errors import ClientError
 
 SUBPROTOCOL: Final = "v4.channel.k8s.io"
@@ -120,5 +121,5 @@ def unreachable(forward: Forward, error: Exception) -> ClientError:
     """Why nothing came through, as far as is known."""
     return ClientError(
         f"the gateway cannot be reached: {forward.problem or error}. See `kubectl get pods -A -l"
-        " ambit.dev/component=gateway`."
+        f" {COMPONENT_LABEL}={GATEWAY_COMPONENT}`."
     )

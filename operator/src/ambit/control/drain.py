@@ -9,9 +9,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from ambit.control.names import (
+from ambit.api.names import (
     COMPONENT_LABEL,
     ISOLATE_HOST_COMPONENT,
+    OPERATOR,
     SANDBOX_COMPONENT,
     SESSION_FINALIZER,
     budget_path,
@@ -23,7 +24,6 @@ from ambit.kube.resources import BUDGETS, DEPLOYMENTS, PODS, SANDBOXES, STATEFUL
 from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerUnavailable
 from ambit.ledger.wire import Kill
 
-OPERATOR_DEPLOYMENT = "ambit-operator"
 ENDED_WITHIN_S = 60
 STOPPED_WITHIN_S = 60
 POLL_S = 0.5
@@ -39,7 +39,7 @@ async def drain(
     """
     await _kill_sessions(kube, ledger)
     await _wait("every sandbox's pod is gone", ended_within_s, lambda: _none_left(kube, SANDBOX_COMPONENT))
-    await kube.patch(DEPLOYMENTS, OPERATOR_DEPLOYMENT, {"spec": {"replicas": 0}}, namespace, subresource="scale")
+    await kube.patch(DEPLOYMENTS, OPERATOR, {"spec": {"replicas": 0}}, namespace, subresource="scale")
     await _wait("the operator has stopped", STOPPED_WITHIN_S, lambda: _stopped(kube, namespace))
     await _delete_left_over(kube)
     await _wait("every pod that was left over is gone", STOPPED_WITHIN_S, lambda: _nothing_left(kube))
@@ -89,7 +89,7 @@ async def _none_left(kube: KubeClient, component: str) -> bool:
 
 
 async def _stopped(kube: KubeClient, namespace: str) -> bool:
-    deployment = await kube.get(DEPLOYMENTS, OPERATOR_DEPLOYMENT, namespace)
+    deployment = await kube.get(DEPLOYMENTS, OPERATOR, namespace)
     return not deployment.get("status", {}).get("replicas")
 
 

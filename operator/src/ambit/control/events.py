@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from hashlib import blake2s
 from typing import Final
 
-from ambit.api.base import API_VERSION, Resource
+from ambit.api.base import Resource
 from ambit.api.conditions import Condition, ConditionStatus, ConditionType
+from ambit.api.names import API_VERSION
 from ambit.kube import AlreadyExists, ApiError, KubeClient, resources
 from ambit.telemetry.reasons import Progress, SessionEnd
 

@@ -9,8 +9,9 @@ from typing import Any, Final, NoReturn
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ambit.api.names import TRUST
 from ambit.control import keys
-from ambit.control.names import MANAGED_BY
+from ambit.control.manifests import MANAGED_BY
 from ambit.kube import AlreadyExists, ApiError, KubeClient, NotFound, resources
 
 LOOK_AGAIN_S: Final = 600.0
@@ -73,7 +74,7 @@ class Keyring:
         for name in keys.SECRETS:
             found = await self._get(resources.SECRETS, name)
             secrets[name] = None if found is None else _decoded(found)
-        trust = await self._get(resources.CONFIG_MAPS, keys.TRUST)
+        trust = await self._get(resources.CONFIG_MAPS, TRUST)
         return keys.KeyState(secrets, None if trust is None else trust.get("data") or {})
 
     async def _get(self, resource: resources.Resource, name: str) -> Json | None:
@@ -88,7 +89,7 @@ class Keyring:
             data: Json = {key: base64.b64encode(value).decode() for key, value in write.data.items()}
             extra: Json = {"type": "kubernetes.io/tls" if name == keys.GATEWAY_TLS else "Opaque"}
         else:
-            resource, name, data, extra = resources.CONFIG_MAPS, keys.TRUST, dict(write.data), {}
+            resource, name, data, extra = resources.CONFIG_MAPS, TRUST, dict(write.data), {}
         _log.info("%s %s %s", "renewing" if write.replace else "making", resource.kind, name)
         if write.replace:
             await self._client.patch(resource, name, {"data": data}, self._namespace)

@@ -17,16 +17,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ambit.api.names import GATEWAY, GATEWAY_CA_PEM
+
 SESSION_SIGNER = "ambit-session-signer"
 GATEWAY_SIGNER = "ambit-gateway-signer"
 GATEWAY_TLS = "ambit-gateway-tls"
-TRUST = "ambit-trust"
 SECRETS = (SESSION_SIGNER, GATEWAY_SIGNER, GATEWAY_TLS)
 
 PRIVATE_PEM = "private.pem"
 SESSION_SIGNER_PEM = "session-signer.pem"
 GATEWAY_SIGNER_PEM = "gateway-signer.pem"
-GATEWAY_CA_PEM = "gateway-ca.pem"
 
 CERTIFICATE_LIFE = timedelta(days=365)
 RENEW_WHEN_LEFT = CERTIFICATE_LIFE / 3
@@ -166,7 +166,7 @@ def _new_certificate(now: datetime, names: tuple[str, ...]) -> tuple[bytes, byte
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ambit-gateway")]))
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, GATEWAY)]))
         .issuer_name(ca_name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
@@ -210,12 +210,11 @@ def _general_name(name: str) -> x509.GeneralName:
 
 def gateway_names(namespace: str) -> tuple[str, ...]:
     """How clients reach the gateway: its Service's names, and the loopback of a port-forward."""
-    service = "ambit-gateway"
     return (
-        service,
-        f"{service}.{namespace}",
-        f"{service}.{namespace}.svc",
-        f"{service}.{namespace}.svc.cluster.local",
+        GATEWAY,
+        f"{GATEWAY}.{namespace}",
+        f"{GATEWAY}.{namespace}.svc",
+        f"{GATEWAY}.{namespace}.svc.cluster.local",
         "localhost",
         "127.0.0.1",
     )

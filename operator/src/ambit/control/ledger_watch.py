@@ -3,13 +3,14 @@
 import logging
 from typing import Final, NoReturn
 
+from ambit.api.names import AGENT_ACCOUNT, BUDGET_ACCOUNT, AccountName
 from ambit.control.accounts import Accounts
 from ambit.control.reconcilers.sandbox.reconciler import SandboxReconciler
 from ambit.control.world import World
 from ambit.ledger import wire
 from ambit.ledger.client import LedgerClient
 
-_KINDS: Final = {"budget", "agent"}
+_KINDS: Final = {BUDGET_ACCOUNT, AGENT_ACCOUNT}
 _log = logging.getLogger(__name__)
 
 
@@ -34,7 +35,7 @@ class LedgerWatch:
                         self._sandboxes.all_sessions_changed()
                         self._accounts.forget()
                         self._world.enqueue_all()
-                    case wire.LimitsChanged():
+                    case _:
                         continue
 
     async def remove_orphans(self) -> None:
@@ -50,8 +51,8 @@ class LedgerWatch:
                     await self._accounts.remove(path)
 
     def _is_there(self, path: str) -> bool:
-        kind, namespace, name = path.split("/", 2)
+        kind, namespace, name = AccountName.parse(path)
         if kind not in _KINDS:
             return True
-        items = self._world.budgets.items if kind == "budget" else self._world.agents.items
+        items = self._world.budgets.items if kind == BUDGET_ACCOUNT else self._world.agents.items
         return (namespace, name) in items

@@ -1,16 +1,25 @@
 """What every Pod and NetworkPolicy of ours has in common: restricted Pod Security, no DNS, one way out."""
 
-from typing import Any
+from typing import Any, Final
 
-from ambit.api.base import API_VERSION, ObjectMeta
-from ambit.control import names
+from ambit.api import names
+from ambit.api.base import ObjectMeta
 
 Json = dict[str, Any]
+
+MANAGED_BY: Final = {"app.kubernetes.io/managed-by": names.OPERATOR}
+USER_ID: Final = 65532
+"""The user and group of every Pod that Ambit makes, unless the image's own restricted user is kept."""
+GVISOR: Final = "gvisor"
+"""The RuntimeClass that is used where the cluster has it and nothing else is asked for."""
+DEAD_RESOLVER: Final = "127.0.0.1"
+"""Kubernetes wants one nameserver with `dnsPolicy: None`; on this address nothing answers: names leak and tunnel."""
 
 
 def owned_by(kind: str, metadata: ObjectMeta) -> list[Json]:
     """The owner reference by which an object is deleted with the resource that it was made for."""
-    return [{"apiVersion": API_VERSION, "kind": kind, "name": metadata.name, "uid": metadata.uid, "controller": True}]
+    owner = {"apiVersion": names.API_VERSION, "kind": kind, "name": metadata.name, "uid": metadata.uid}
+    return [{**owner, "controller": True}]
 
 
 def restricted_pod() -> Json:
@@ -20,9 +29,9 @@ def restricted_pod() -> Json:
         "enableServiceLinks": False,
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": names.USER_ID,
-            "runAsGroup": names.USER_ID,
-            "fsGroup": names.USER_ID,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
@@ -39,7 +48,7 @@ def only_the_gateway(gateway_ip: str) -> Json:
     return {
         "dnsPolicy": "None",
         "dnsConfig": {
-            "nameservers": [names.DEAD_RESOLVER],
+            "nameservers": [DEAD_RESOLVER],
             "options": [{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "1"}],
         },
         "hostAliases": [{"ip": gateway_ip, "hostnames": [names.GATEWAY_HOST]}],

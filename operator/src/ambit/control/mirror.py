@@ -11,8 +11,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
+from ambit.api.names import BUDGET_ACCOUNT, AccountName, agent_path, budget_path
 from ambit.control.accounts import Accounts, SeenUsage
-from ambit.control.names import agent_path, budget_path
 from ambit.control.reconcilers.budget.decide import day_bounds
 from ambit.control.world import World
 from ambit.ledger import wire
@@ -71,7 +71,8 @@ class Mirror:
 
     async def _look_at(self, path: str) -> None:
         try:
-            changed = await (self._usage(path) if path.startswith("budget/") else self._sessions(path))
+            is_budget = AccountName.parse(path).kind == BUDGET_ACCOUNT
+            changed = await (self._usage(path) if is_budget else self._sessions(path))
         except AccountUnknown:
             return  # removed, or forgotten by the ledger; its reconciler puts it again
         self._rest.seen(path, self._clock(), changed=changed)

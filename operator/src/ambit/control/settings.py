@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ambit.api.names import HEALTH_PORT
 from ambit.api.quantities import InvalidAmount, parse_duration_ms
 from ambit.settings import SettingsError, required
 
@@ -40,6 +41,6 @@ class Settings:
             isolate_host_image=required(
                 environ, "AMBIT_ISOLATE_HOST_IMAGE", "registry.example/ambit-isolate-host:0.1.0"
             ),
-            health_listen=environ.get("AMBIT_HEALTH_LISTEN", "0.0.0.0:9090"),
+            health_listen=environ.get("AMBIT_HEALTH_LISTEN", f"0.0.0.0:{HEALTH_PORT}"),
             start_timeout_ms=start_timeout_ms,
         )

@@ -15,7 +15,7 @@ import aiohttp
 import kopf
 import msgspec
 
-from ambit.api.base import GROUP, VERSION
+from ambit.api.names import GROUP, VERSION
 from ambit.control.world import Kind, World
 from ambit.kube import ApiError, KubeClient, KubeConfig
 from ambit.telemetry import metrics

@@ -11,20 +11,22 @@ from typing import Any, Final
 
 import msgspec
 
+from ambit.api import names
 from ambit.api.agent import Agent
 from ambit.api.base import ObjectKey
 from ambit.api.budget import Budget
 from ambit.api.model_route import ModelRoute
 from ambit.api.sandbox import Sandbox
 from ambit.api.sandbox_pool import SandboxPool
-from ambit.control import names
+from ambit.control.manifests import GVISOR
 from ambit.control.objects import ConfigMapSizes, Named, Pod, Service, StatefulSet, decode_sizes
 from ambit.control.store import Store
 from ambit.kube import Change, Key, KubeClient, ListWatch, resources
 from ambit.policy import CredentialState, Facts, GatewayAccount, SecretKey
 
-BUDGET: Final = "budget"
-AGENT: Final = "agent"
+BUDGET: Final = names.BUDGET_ACCOUNT
+AGENT: Final = names.AGENT_ACCOUNT
+"""These two are looked at by the kind of their account."""
 SANDBOX: Final = "sandbox"
 POOL: Final = "sandboxpool"
 ROUTE: Final = "modelroute"
@@ -71,7 +73,7 @@ class World:
             resources.SERVICES,
             _decoder(Service),
             namespace=namespace,
-            field_selector=f"metadata.name={names.GATEWAY_SERVICE}",
+            field_selector=f"metadata.name={names.GATEWAY}",
         )
         self.credentials: dict[SecretKey, CredentialState] = {}
         """What SubjectAccessReview said of the routes' Secrets; kept by the route reconciler."""
@@ -106,7 +108,7 @@ class World:
     def facts(self) -> Facts:
         """What policy judges by: views of the caches, to be read at once."""
         return Facts(
-            gateway=GatewayAccount(self.namespace, names.GATEWAY_SERVICE),
+            gateway=GatewayAccount(self.namespace, names.GATEWAY),
             budgets=_by_key(self.budgets.items),
             agents=_by_key(self.agents.items),
             routes=_by_key(self.routes.items),
@@ -119,13 +121,13 @@ class World:
     @property
     def gateway_ip(self) -> str | None:
         """The cluster IP of the gateway's Service; None while there is none."""
-        service = self.gateway.items.get((self.namespace, names.GATEWAY_SERVICE))
+        service = self.gateway.items.get((self.namespace, names.GATEWAY))
         ip = service.spec.cluster_ip if service is not None else ""
         return ip if ip and ip != "None" else None
 
     @property
     def has_gvisor(self) -> bool:
-        return ("", names.GVISOR) in self.runtime_classes.items
+        return ("", GVISOR) in self.runtime_classes.items
 
     def namespace_names(self) -> Iterable[str]:
         return self._labels.keys()
@@ -221,12 +223,12 @@ class World:
 
     def look_at_account(self, path: str) -> None:
         """The Budget or Agent of an account looks again."""
-        kind, namespace, name = path.split("/", 2)
+        kind, namespace, name = names.AccountName.parse(path)
         self._enqueue(kind, (namespace, name))
 
     def account_dependents(self, path: str) -> None:
         """Whatever waits for an account looks again: it is held now."""
-        kind, namespace, name = path.split("/", 2)
+        kind, namespace, name = names.AccountName.parse(path)
         if kind == BUDGET:
             self.budget_dependents((namespace, name))
         else:

@@ -1,43 +1,42 @@
 """Reserve before the call: the hold is journalled at the ledger before anything is sent."""
 
 import asyncio
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from ambit.gateway import refusals
+from ambit.gateway.holding_ahead import HoldingAhead
+from ambit.gateway.holding_ahead.estimate import missing
+from ambit.gateway.holds import Hold
 from ambit.gateway.identity.session_directory import Session
 from ambit.gateway.room_queue import RoomQueue
 from ambit.gateway.settlements import Settlements
+from ambit.gateway.warnings import Warnings
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
-from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerUnavailable
+from ambit.ledger.client import DEADLINE_S, AccountUnknown, Held, LedgerClient, LedgerError, LedgerUnavailable
+from ambit.telemetry import metrics
 
 QUEUE_S: Final = 20.0
+_NOTHING: Final = Amount()
 
 
 class ClientGone(Exception):
     """The client went away before anything was held for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """What is held for one upstream attempt."""
-
-    id: str
-    amount: Amount
-
-
 class Admission:
-    """Takes holds for this process; their ids begin with a name that no other process has."""
+    """Takes holds for this process: the one that is held ahead where there is one, and else one at the ledger."""
 
     def __init__(
         self,
         ledger: LedgerClient,
         settlements: Settlements,
         queue: RoomQueue,
+        ahead: HoldingAhead,
+        warnings: Warnings,
         *,
         hold_expires_in_ms: int,
         utc_now: Callable[[], datetime],
@@ -46,37 +45,86 @@ class Admission:
         self._ledger = ledger
         self._settlements = settlements
         self._queue = queue
+        self._ahead = ahead
+        self._warnings = warnings
         self._hold_expires_in_ms = hold_expires_in_ms
         self._utc_now = utc_now
         self._queue_s = queue_s
-        self._process = secrets.token_hex(8)
-        self._count = 0
 
     async def hold(self, session: Session, want: Amount, at_least: Amount, gone: asyncio.Future[None]) -> Hold:
-        """Holds at least `at_least` and at most `want`, waiting in the queue for room that others hold.
+        """Holds at least `at_least` and at most `want`, or more where more was held ahead; waits in the queue for room
+        that others hold.
 
         Raises RefusedCall where a bound, the session's end, or the ledger's absence stands in the way, and ClientGone.
         """
-        self._count += 1
-        reserve = wire.Reserve(
-            id=f"call/{self._process}/{self._count}",
-            path=session.path,
-            want=want,
-            at_least=at_least,
+        self._ahead.called(session.path, session.parent, want)
+        hold = self._ahead.take(session.path)
+        if hold is None and (asked := self._ahead.asked_for(session.path)) is not None:
+            await asyncio.wait((asked,), timeout=DEADLINE_S)
+            hold = self._ahead.take(session.path)
+        if hold is not None:
+            if hold.amount.covers(want) and self._ahead.trusted:
+                metrics.GATEWAY_HOLDS_AHEAD.labels("Found").inc()
+                return self._unless(gone, hold)
+            hold = await self._extended(hold, want, at_least)
+        if hold is not None:
+            return self._unless(gone, hold)
+        metrics.GATEWAY_HOLDS_AHEAD.labels("None").inc()
+        return self._unless(gone, await self._at_the_ledger(session, want, at_least, gone))
+
+    async def _extended(self, hold: Hold, want: Amount, at_least: Amount) -> Hold | None:
+        """The hold ahead with what the call needs beyond it, by the ledger's word of this moment; None where there is
+        no room for that, and the hold is given back: a reservation of the whole says exactly why.
+        """
+        asked_at_s = asyncio.get_running_loop().time()
+        extend = wire.Extend(
+            id=hold.id,
+            sequence=hold.next_sequence,
             expires_in_ms=self._hold_expires_in_ms,
+            want=missing(want, hold.amount),
+            at_least=missing(at_least, hold.amount),
         )
-        ahead = self._queue.account_in_the_way(session.path, session.parent)
-        if ahead is None:
-            answer = await self._reserve(reserve)
-            if not isinstance(answer, wire.Wait):
-                return self._decided(reserve, answer, gone)
-            ahead = self._to_queue_for(answer)
-        else:
-            answer = None
-        return await self._queue_for(ahead, session, reserve, answer, gone)
+        try:
+            answer = await self._ledger.extend(extend)
+        except LedgerUnavailable as error:
+            self._settlements.release(hold.id, "no answer to its extension; the call was not sent")
+            raise refusals.ledger_away() from error
+        except LedgerError:
+            answer = None  # it has expired, or the ledger is being replaced by an older one
+        except asyncio.CancelledError:
+            self._settlements.release(hold.id, "the call ended before it was sent")
+            raise
+        if not isinstance(answer, wire.Granted):
+            self._settlements.release(hold.id, "the call needs more than is held ahead")
+            return None
+        metrics.GATEWAY_HOLDS_AHEAD.labels("Found" if extend.want == _NOTHING else "Extended").inc()
+        return replace(
+            hold,
+            amount=hold.amount + answer.amount,
+            expires_at_s=asked_at_s + self._hold_expires_in_ms / 1000,
+            next_sequence=hold.next_sequence + 1,
+        )
+
+    async def _at_the_ledger(
+        self, session: Session, want: Amount, at_least: Amount, gone: asyncio.Future[None]
+    ) -> Hold:
+        in_the_way = self._queue.account_in_the_way(session.path, session.parent)
+        answer = None
+        if in_the_way is None:
+            answer = await self._reserve(session, want, at_least)
+            if isinstance(answer, Hold):
+                return answer
+            in_the_way = self._to_queue_for(answer)
+        return await self._queue_for(in_the_way, session, want, at_least, answer, gone)
 
     async def _queue_for(
-        self, account: str, session: Session, reserve: wire.Reserve, last: wire.Wait | None, gone: asyncio.Future[None]
+        self,
+        account: str,
+        session: Session,
+        want: Amount,
+        at_least: Amount,
+        last: wire.Wait | None,
+        gone: asyncio.Future[None],
     ) -> Hold:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._queue_s
@@ -85,17 +133,17 @@ class Admission:
             while await self._queue.turn(ticket, deadline - loop.time()):
                 if gone.done():
                     raise ClientGone
-                answer = await self._reserve(reserve)
-                if not isinstance(answer, wire.Wait):
-                    return self._decided(reserve, answer, gone)
+                answer = await self._reserve(session, want, at_least)
+                if isinstance(answer, Hold):
+                    return answer
                 self._queue.move(ticket, self._to_queue_for(answer))
                 last = answer
         finally:
             self._queue.leave(ticket)
         if last is None:  # those ahead never moved: ask once, so as to say which bound it is
-            answer = await self._reserve(reserve)
-            if not isinstance(answer, wire.Wait):
-                return self._decided(reserve, answer, gone)
+            answer = await self._reserve(session, want, at_least)
+            if isinstance(answer, Hold):
+                return answer
             last = answer
         raise refusals.room_held(last, self._utc_now(), self._queue_s)
 
@@ -105,20 +153,26 @@ class Admission:
             raise refusals.minute_full(answer, self._utc_now())
         return answer.account
 
-    def _decided(self, reserve: wire.Reserve, answer: wire.Granted | wire.Refused, gone: asyncio.Future[None]) -> Hold:
-        if isinstance(answer, wire.Refused):
-            raise refusals.bound_exhausted(answer, self._utc_now())
+    def _unless(self, gone: asyncio.Future[None], hold: Hold) -> Hold:
         if gone.done():
-            self._settlements.release(reserve.id, "the client went away before the call was sent")
+            self._settlements.release(hold.id, "the client went away before the call was sent")
             raise ClientGone
-        return Hold(reserve.id, answer.amount)
+        return hold
 
-    async def _reserve(self, reserve: wire.Reserve) -> wire.Granted | wire.Refused | wire.Wait:
+    async def _reserve(self, session: Session, want: Amount, at_least: Amount) -> Hold | wire.Wait:
+        """One try. Raises RefusedCall."""
+        asked_at_s = asyncio.get_running_loop().time()
         try:
-            return await self._ledger.reserve(reserve)
+            answer = await self._ledger.hold(session.path, want, at_least, self._hold_expires_in_ms)
         except LedgerUnavailable as error:
-            # It may have been granted all the same: nothing was sent for it.
-            self._settlements.release(reserve.id, "no answer to the reservation; the call was not sent")
-            raise refusals.ledger_away() from error
+            raise refusals.ledger_away() from error  # should it have been granted, the client releases it
         except AccountUnknown as error:
-            raise refusals.not_yet_known(reserve.path) from error
+            raise refusals.not_yet_known(session.path) from error
+        match answer:
+            case Held():
+                self._warnings.add(session.path, answer.granted.warnings)
+                return Hold(answer.id, answer.granted.amount, asked_at_s + self._hold_expires_in_ms / 1000)
+            case wire.Refused():
+                raise refusals.refused(answer, self._utc_now())
+            case wire.Wait():
+                return answer

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from ambit.gateway import bounds, refusals
-from ambit.gateway.admission import Admission, ClientGone, Hold
+from ambit.gateway.admission import Admission, ClientGone
+from ambit.gateway.holding_ahead import HoldingAhead
+from ambit.gateway.holds import Hold
 from ambit.gateway.identity.session_directory import Session
 from ambit.gateway.live_calls import LiveCall, LiveCalls
 from ambit.gateway.models.json_meter import JsonMeter
@@ -18,6 +20,7 @@ from ambit.gateway.server.connection import Exchange
 from ambit.gateway.server.http import HOP_BY_HOP, Headers, Request, named_in_connection, request_head
 from ambit.gateway.server.upstream import Origin, Unreachable, UpstreamPool
 from ambit.gateway.settlements import HoldKeeper, Settlements
+from ambit.gateway.warnings import Warnings
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import LedgerClient
 from ambit.policy import RouteBinding
@@ -49,6 +52,8 @@ class Calls:
         ledger: LedgerClient,
         admission: Admission,
         settlements: Settlements,
+        ahead: HoldingAhead,
+        warnings: Warnings,
         live: LiveCalls,
         upstream: UpstreamPool,
         hold_expires_in_ms: int,
@@ -59,6 +64,8 @@ class Calls:
         self._ledger = ledger
         self._admission = admission
         self._settlements = settlements
+        self._ahead = ahead
+        self._warnings = warnings
         self._live = live
         self._upstream = upstream
         self._hold_expires_in_ms = hold_expires_in_ms
@@ -86,6 +93,7 @@ class Calls:
             return
         at_most = bounds.worst(route, bounded.input_tokens, call.choices * output_tokens)
         self._account_for(session, route, hold, at_most, relayed)
+        self._ahead.ended(session.path, session.parent)
         if not relayed.answered:
             raise _unanswered(route, session, relayed, cause)
 
@@ -111,6 +119,7 @@ class Calls:
             exchange,
             lambda event_stream: wire.meter(call, event_stream),
             lambda: JsonMeter(lambda _: None),
+            lambda: self._warnings.take(session.path),
             silence_s=self._silence_s,
             drain_s=DRAIN_S,
         )
@@ -131,7 +140,7 @@ class Calls:
             _count(route, "Cut")
             raise _unanswered(route, session, relay.done.result(), relay.cut_cause)
         relay.attach(connection)
-        keeper = HoldKeeper(self._ledger, hold.id, self._hold_expires_in_ms, _cut_lost(relay, hold.id))
+        keeper = HoldKeeper(self._ledger, hold, self._hold_expires_in_ms, _cut_lost(relay, hold.id))
         try:
             return await relay.done, relay.cut_cause
         finally:
@@ -182,7 +191,7 @@ class Calls:
             used = bounds.used(route, relayed.usage)
             _count_tokens(label, relayed)
         metrics.GATEWAY_COST.labels(label).inc(used.usd_nanos)
-        self._settlements.settle(hold.id, used)
+        self._settlements.settle(session.path, hold.id, used)
         _log_call(session, route, hold, relayed, used)
 
 

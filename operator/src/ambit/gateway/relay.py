@@ -61,6 +61,7 @@ class Relay:
         exchange: Exchange,
         meter: Callable[[bool], Meter],
         opaque_meter: Callable[[], Meter],
+        own_headers: Callable[[], Headers],
         *,
         silence_s: float,
         drain_s: float,
@@ -68,6 +69,7 @@ class Relay:
         self._exchange = exchange
         self._meter_of = meter
         self._opaque_meter = opaque_meter
+        self._own_headers = own_headers
         self._silence_s = silence_s
         self._drain_s = drain_s
         self._loop = asyncio.get_running_loop()
@@ -103,6 +105,7 @@ class Relay:
         passed = tuple(
             (name, value) for name, value in headers if name not in drop and not name.startswith(b"x-ambit-")
         )
+        passed += self._own_headers()
         self._exchange.start(status, passed, None if self._event_stream else body_length(headers))
 
     def on_body(self, data: bytes) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ambit.api.names import GATEWAY, HEALTH_PORT, ISOLATE_HOST_GATEWAY_PORT, PEOPLE_PORT, SANDBOX_PORT
 from ambit.settings import positive_number, required
 
 
@@ -27,13 +28,13 @@ class Settings:
     """`AMBIT_GATEWAY_TLS`: the folder with `tls.crt` and `tls.key`, for people."""
     pod_name: str
     """`AMBIT_POD_NAME`, else `HOSTNAME` (a pod's name): by it this replica knows the sessions that it opened."""
-    sandbox_listen: str = "0.0.0.0:8080"
+    sandbox_listen: str = f"0.0.0.0:{SANDBOX_PORT}"
     """`AMBIT_SANDBOX_LISTEN`."""
-    isolate_listen: str = "0.0.0.0:8081"
+    isolate_listen: str = f"0.0.0.0:{ISOLATE_HOST_GATEWAY_PORT}"
     """`AMBIT_ISOLATE_LISTEN`."""
-    people_listen: str = "0.0.0.0:8443"
+    people_listen: str = f"0.0.0.0:{PEOPLE_PORT}"
     """`AMBIT_PEOPLE_LISTEN`."""
-    health_listen: str = "0.0.0.0:9090"
+    health_listen: str = f"0.0.0.0:{HEALTH_PORT}"
     """`AMBIT_HEALTH_LISTEN`."""
     log_level: str = "INFO"
     """`AMBIT_LOG_LEVEL`."""
@@ -49,17 +50,17 @@ class Settings:
         """Raises SettingsError, naming the variable and what to write."""
         return Settings(
             namespace=required(environ, "AMBIT_NAMESPACE", "ambit-system"),
-            service_account=environ.get("AMBIT_SERVICE_ACCOUNT", "ambit-gateway"),
+            service_account=environ.get("AMBIT_SERVICE_ACCOUNT", GATEWAY),
             ledger_url=required(environ, "AMBIT_LEDGER_URL", "http://ambit-ledger.ambit-system:8090"),
             ledger_token_file=Path(required(environ, "AMBIT_LEDGER_TOKEN_FILE", "/var/run/ambit/ledger/token")),
             trust_dir=Path(required(environ, "AMBIT_TRUST", "/etc/ambit/trust")),
             signer_dir=Path(required(environ, "AMBIT_GATEWAY_SIGNER", "/etc/ambit/signer")),
             tls_dir=Path(required(environ, "AMBIT_GATEWAY_TLS", "/etc/ambit/tls")),
             pod_name=environ.get("AMBIT_POD_NAME") or required(environ, "HOSTNAME", "ambit-gateway-0"),
-            sandbox_listen=environ.get("AMBIT_SANDBOX_LISTEN", "0.0.0.0:8080"),
-            isolate_listen=environ.get("AMBIT_ISOLATE_LISTEN", "0.0.0.0:8081"),
-            people_listen=environ.get("AMBIT_PEOPLE_LISTEN", "0.0.0.0:8443"),
-            health_listen=environ.get("AMBIT_HEALTH_LISTEN", "0.0.0.0:9090"),
+            sandbox_listen=environ.get("AMBIT_SANDBOX_LISTEN", Settings.sandbox_listen),
+            isolate_listen=environ.get("AMBIT_ISOLATE_LISTEN", Settings.isolate_listen),
+            people_listen=environ.get("AMBIT_PEOPLE_LISTEN", Settings.people_listen),
+            health_listen=environ.get("AMBIT_HEALTH_LISTEN", Settings.health_listen),
             log_level=environ.get("AMBIT_LOG_LEVEL", "INFO"),
             hold_expires_in_ms=positive_number(environ, "AMBIT_CALL_HOLD_MS", 120_000),
             silence_ms=positive_number(environ, "AMBIT_UPSTREAM_SILENCE_MS", 600_000),

@@ -10,7 +10,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-AUDIENCE = "ambit-isolate-host"
+from ambit.api.names import ISOLATE_HOST_AUDIENCE
+
 LONGEST_LIFE_S = 60
 CLOCK_SKEW_S = 5
 
@@ -40,7 +41,7 @@ class GatewayIdentity:
                 token,
                 self._key,
                 algorithms=["EdDSA"],
-                audience=AUDIENCE,
+                audience=ISOLATE_HOST_AUDIENCE,
                 leeway=CLOCK_SKEW_S,
                 options={"require": ["exp", "aud", "sub"]},
             )

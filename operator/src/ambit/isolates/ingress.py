@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
+from ambit.api.names import CODE_HEADER, HOST_ERROR_HEADER, RUNTIME_HEADER, SESSION_HEADER
 from ambit.isolates.code import MAX_BUNDLE_BYTES, CodeRefused, CodeStore
 from ambit.isolates.headers import break_off, end_to_end
 from ambit.isolates.identity import GatewayIdentity, Unauthenticated
@@ -25,8 +26,6 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 """Namespaces' and sessions' names (RFC 1123)."""
 MILLISECONDS = re.compile(r"[1-9][0-9]{0,9}")
-HOST_ERROR = "x-ambit-host-error"
-RUNTIME = "x-ambit-runtime-ms"
 """What is held of a session's runtime, counted from the request that opened it."""
 STATUS = {
     HostError.CODE_MISSING: HTTPStatus.CONFLICT,
@@ -109,7 +108,7 @@ class Ingress:
         asked_s = asyncio.get_running_loop().time()
         path = _path(request)
         until_s = _until_s(request, asked_s)
-        code_sha256 = _matching(SHA256, request.headers.get("x-ambit-code-sha256", ""))
+        code_sha256 = _matching(SHA256, request.headers.get(CODE_HEADER, ""))
         try:
             if self._code.get(code_sha256) is None:
                 raise HostRefusal(HostError.CODE_MISSING, f"this host does not have the code {code_sha256}")
@@ -137,11 +136,11 @@ class Ingress:
         self, request: web.Request, session: Session, session_input: bytes, asked_at: float, until_s: float
     ) -> web.StreamResponse:
         response: web.StreamResponse | None = None
-        headers = {"x-ambit-session": session.path, "x-ambit-code-sha256": session.code_sha256}
+        headers = {SESSION_HEADER: session.path, CODE_HEADER: session.code_sha256}
         headers["content-type"] = request.headers.get("content-type", "text/plain;charset=utf-8")
         try:
             async with session.within(until_s), session.shard.ask("POST", headers, session_input) as answer:
-                if HOST_ERROR in answer.headers:
+                if HOST_ERROR_HEADER in answer.headers:
                     failure = msgspec.json.decode(await _all(answer), type=_Failure)
                     raise HostRefusal(HostError.AGENT_FAILED, failure.message)
                 response = web.StreamResponse(status=answer.status, headers=end_to_end(answer.headers))
@@ -207,7 +206,7 @@ def _path(request: web.Request) -> str:
 
 def _until_s(request: web.Request, asked_s: float) -> float:
     """When a session has to have ended, by the event loop's clock."""
-    return asked_s + int(_matching(MILLISECONDS, request.headers.get(RUNTIME, ""))) / 1000 + RUNTIME_GRACE_S
+    return asked_s + int(_matching(MILLISECONDS, request.headers.get(RUNTIME_HEADER, ""))) / 1000 + RUNTIME_GRACE_S
 
 
 def _matching(pattern: re.Pattern[str], text: str) -> str:
@@ -218,7 +217,7 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
 
 def _refused(refusal: HostRefusal) -> web.Response:
     body = {"reason": refusal.reason, "message": refusal.message}
-    return _json(STATUS[refusal.reason], body, {HOST_ERROR: refusal.reason})
+    return _json(STATUS[refusal.reason], body, {HOST_ERROR_HEADER: refusal.reason})
 
 
 def _json(status: HTTPStatus, body: object, headers: dict[str, str] | None = None) -> web.Response:

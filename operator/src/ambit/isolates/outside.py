@@ -16,6 +16,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from ambit.api.names import GATEWAY_HOST, REASON_HEADER, SESSION_HEADER
 from ambit.isolates.code import CodeStore
 from ambit.isolates.headers import break_off, end_to_end, from_agent
 from ambit.isolates.sessions import Session, Sessions
@@ -24,8 +25,6 @@ from ambit.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-GATEWAY_HOST = "gateway.ambit"
-"""What agents call the gateway."""
 REQUESTS_PER_SESSION = 64
 TOKEN_REREAD_S = 10.0
 LOAD_DEADLINE_S = 1.0
@@ -96,7 +95,7 @@ class Outside:
 
     def _session(self, shard: Shard, request: web.Request) -> Session | None:
         assert self.sessions is not None
-        named = request.headers.getall("x-ambit-session", [])
+        named = request.headers.getall(SESSION_HEADER, [])
         return self.sessions.on(shard, named[0]) if len(named) == 1 else None
 
     async def _hand_out_code(self, shard: Shard, request: web.Request) -> web.StreamResponse:
@@ -138,7 +137,7 @@ class Outside:
         except (KeyError, ValueError) as error:
             return _refused(HTTPStatus.BAD_REQUEST, "Malformed", f"no address to go to: {error}")
         headers = from_agent(request.headers)
-        headers["x-ambit-session"] = session.path
+        headers[SESSION_HEADER] = session.path
         response: web.StreamResponse | None = None
         try:
             headers["authorization"] = f"Bearer {self._token()}"
@@ -187,4 +186,4 @@ def route(target: URL, gateway: URL) -> tuple[URL, URL | None]:
 
 def _refused(status: HTTPStatus, reason: str, message: str) -> web.Response:
     metrics.ISOLATE_EGRESS_REFUSED.labels(reason).inc()
-    return web.json_response({"reason": reason, "message": message}, status=status, headers={"x-ambit-reason": reason})
+    return web.json_response({"reason": reason, "message": message}, status=status, headers={REASON_HEADER: reason})

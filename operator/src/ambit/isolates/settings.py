@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ambit.api.names import GATEWAY_HOST, HEALTH_PORT, ISOLATE_HOST_GATEWAY_PORT, ISOLATE_HOST_PORT
 from ambit.settings import SettingsError, positive_number, required
 
 
@@ -57,14 +58,16 @@ class Settings:
         return cls(
             pod_uid=required(environ, "AMBIT_POD_UID", "the pod's metadata.uid"),
             pod_name=required(environ, "AMBIT_POD_NAME", "default-isolate-host-0"),
-            gateway_url=required(environ, "AMBIT_GATEWAY_URL", "http://gateway.ambit:8081").rstrip("/"),
+            gateway_url=required(
+                environ, "AMBIT_GATEWAY_URL", f"http://{GATEWAY_HOST}:{ISOLATE_HOST_GATEWAY_PORT}"
+            ).rstrip("/"),
             gateway_public_key=required(environ, "AMBIT_GATEWAY_PUBLIC_KEY", "the PEM text of gateway-signer.pem"),
             gateway_token_file=Path(
                 required(environ, "AMBIT_GATEWAY_TOKEN_FILE", "/var/run/secrets/ambit.dev/gateway/token")
             ),
             state_dir=state_dir,
-            host_listen=environ.get("AMBIT_HOST_LISTEN", "0.0.0.0:8082"),
-            health_listen=environ.get("AMBIT_HEALTH_LISTEN", "0.0.0.0:9090"),
+            host_listen=environ.get("AMBIT_HOST_LISTEN", f"0.0.0.0:{ISOLATE_HOST_PORT}"),
+            health_listen=environ.get("AMBIT_HEALTH_LISTEN", f"0.0.0.0:{HEALTH_PORT}"),
             workerd=Path(environ.get("AMBIT_WORKERD", "/usr/local/bin/workerd")),
             shard_config=Path(environ.get("AMBIT_SHARD_CONFIG", "/opt/ambit/isolate-host/shard.capnp")),
             sessions_per_shard=positive_number(environ, "AMBIT_SESSIONS_PER_SHARD", 50),

@@ -15,6 +15,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
+from ambit.api.names import SESSION_HEADER
 from ambit.isolates.output import relay
 from ambit.isolates.process import cpu_ms, start_confined
 from ambit.isolates.settings import Settings
@@ -152,7 +153,7 @@ class Shard:
         try:
             async with (
                 asyncio.timeout(UNLOAD_DEADLINE_S),
-                self.ask("DELETE", {"x-ambit-session": session}) as answer,
+                self.ask("DELETE", {SESSION_HEADER: session}) as answer,
             ):
                 if answer.status == HTTPStatus.NO_CONTENT:
                     await asyncio.to_thread(self._remove_database, answer.headers["x-ambit-object"])

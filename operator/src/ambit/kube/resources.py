@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
+from ambit.api.names import GROUP, VERSION
+
 
 @dataclass(frozen=True)
 class Resource:
@@ -41,14 +43,11 @@ class Resource:
         return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
-AMBIT_GROUP: Final = "ambit.dev"
-AMBIT_VERSION: Final = "v1alpha1"
-
-BUDGETS: Final = Resource(AMBIT_GROUP, AMBIT_VERSION, "budgets", "Budget")
-AGENTS: Final = Resource(AMBIT_GROUP, AMBIT_VERSION, "agents", "Agent")
-SANDBOXES: Final = Resource(AMBIT_GROUP, AMBIT_VERSION, "sandboxes", "Sandbox")
-SANDBOX_POOLS: Final = Resource(AMBIT_GROUP, AMBIT_VERSION, "sandboxpools", "SandboxPool")
-MODEL_ROUTES: Final = Resource(AMBIT_GROUP, AMBIT_VERSION, "modelroutes", "ModelRoute")
+BUDGETS: Final = Resource(GROUP, VERSION, "budgets", "Budget")
+AGENTS: Final = Resource(GROUP, VERSION, "agents", "Agent")
+SANDBOXES: Final = Resource(GROUP, VERSION, "sandboxes", "Sandbox")
+SANDBOX_POOLS: Final = Resource(GROUP, VERSION, "sandboxpools", "SandboxPool")
+MODEL_ROUTES: Final = Resource(GROUP, VERSION, "modelroutes", "ModelRoute")
 
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 NODES: Final = Resource("", "v1", "nodes", "Node", namespaced=False)

@@ -6,6 +6,7 @@ from ambit.api.agent import DEFAULT_BUDGET_NAME
 from ambit.api.base import ObjectKey
 from ambit.api.budget import Budget, BudgetLimit, ResourceName
 from ambit.api.common import ObjectRef
+from ambit.api.names import budget_path
 from ambit.api.quantities import parse_count, parse_duration_ms, parse_usd_nanos
 from ambit.policy.facts import Facts
 from ambit.policy.references import allows
@@ -18,11 +19,6 @@ MAX_DEPTH = 8
 _TIME_ZONES = frozenset(available_timezones())
 
 
-def budget_path(key: ObjectKey) -> str:
-    """The Budget's account."""
-    return f"budget/{key.namespace}/{key.name}"
-
-
 def judge_budget(budget: Budget, facts: Facts) -> BudgetVerdict:
     """Accepted as an account, or why not: its time zone, or a Budget above that is missing, forbidden or itself."""
     problem = _time_zone_problem(budget) or _parents_problem(budget, facts)
@@ -31,8 +27,8 @@ def judge_budget(budget: Budget, facts: Facts) -> BudgetVerdict:
     parent = budget.spec.parent_ref
     return BudgetAccepted(
         Account(
-            path=budget_path(budget.key),
-            parent=None if parent is None else budget_path(parent.key(budget.key.namespace)),
+            path=budget_path(*budget.key),
+            parent=None if parent is None else budget_path(*parent.key(budget.key.namespace)),
             limits=tuple(limit for window in budget.spec.limits for limit in _account_limits(window)),
             time_zone=budget.spec.time_zone,
         )

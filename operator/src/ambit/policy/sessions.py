@@ -4,9 +4,10 @@ from ambit.api.agent import Agent
 from ambit.api.base import ObjectKey
 from ambit.api.common import BoundsOverride
 from ambit.api.environment import ContainerEnvironment, IsolateEnvironment
+from ambit.api.names import agent_path, budget_path
 from ambit.api.sandbox import Sandbox, SandboxEnvironment
 from ambit.policy.bounds import DEFAULT_BOUNDS, BoundAbove, SessionBounds, override, tighten
-from ambit.policy.budgets import budget_path, find_budget
+from ambit.policy.budgets import find_budget
 from ambit.policy.facts import Facts
 from ambit.policy.routes import bind_models
 from ambit.policy.verdict import Account, Allowed, Denied, IsolateBinding, Problem, SessionPolicy, Verdict, unresolved
@@ -14,11 +15,6 @@ from ambit.telemetry.reasons import Denial
 
 MAX_CODE_BYTES = 900 * 1024
 """Of all modules together; a ConfigMap takes 1 MiB in all."""
-
-
-def agent_path(key: ObjectKey) -> str:
-    """The Agent's account."""
-    return f"agent/{key.namespace}/{key.name}"
 
 
 def judge_agent(agent: Agent, facts: Facts, asked: BoundsOverride | None = None) -> Verdict:
@@ -31,7 +27,7 @@ def judge_agent(agent: Agent, facts: Facts, asked: BoundsOverride | None = None)
     models, unusable = bind_models(agent.spec.models, namespace, facts)
     if isinstance(budget, Problem) or isinstance(environment, Problem) or isinstance(bounds, Problem):
         return Denied((*problems, *unusable.values()))
-    path = agent_path(agent.key)
+    path = agent_path(*agent.key)
     return Allowed(
         SessionPolicy(
             account_parent=path,
@@ -41,7 +37,7 @@ def judge_agent(agent: Agent, facts: Facts, asked: BoundsOverride | None = None)
             unusable=unusable,
             bounds=bounds,
         ),
-        account=Account(path=path, parent=budget_path(budget.key)),
+        account=Account(path=path, parent=budget_path(*budget.key)),
     )
 
 
@@ -79,7 +75,7 @@ def _judge_own_sandbox(sandbox: Sandbox, environment: SandboxEnvironment, facts:
         return Denied((budget, *unusable.values()))
     return Allowed(
         SessionPolicy(
-            account_parent=budget_path(budget.key),
+            account_parent=budget_path(*budget.key),
             budget=budget.key,
             environment=environment.container,
             models=models,

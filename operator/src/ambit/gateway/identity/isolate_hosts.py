@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from ambit.api.names import GATEWAY_AUDIENCE, SESSION_HEADER, session_path
 from ambit.gateway import refusals
 from ambit.gateway.identity.credentials import bearer_token
 from ambit.gateway.identity.session_directory import Session, SessionDirectory
@@ -12,10 +13,8 @@ from ambit.gateway.server.http import Request
 from ambit.kube import ApiError, Identity
 from ambit.telemetry.reasons import Refusal
 
-AUDIENCE: Final = "ambit-gateway"
 REVIEW_MAX_AGE_S: Final = 60.0
 MAX_REVIEWS: Final = 10_000
-SESSION_HEADER: Final = b"x-ambit-session"
 
 
 class TokenReviewer(Protocol):
@@ -39,11 +38,11 @@ class IsolateHosts:
         pod_uid = await self._pod_uid(token) if token is not None else None
         if pod_uid is None:
             raise refusals.unauthenticated("the request carries no token of an isolate host's pod")
-        named = request.header(SESSION_HEADER)
+        named = request.header(SESSION_HEADER.encode())
         namespace, _, name = named.decode("latin-1").partition("/") if named is not None else ("", "", "")
         if not namespace or not name or "/" in name:
-            raise refusals.unauthenticated("x-ambit-session names no session; write NAMESPACE/ID")
-        session = await self._sessions.find(f"session/{namespace}/{name}")
+            raise refusals.unauthenticated(f"{SESSION_HEADER} names no session; write NAMESPACE/ID")
+        session = await self._sessions.find(session_path(namespace, name))
         if session.host_pod != pod_uid:
             raise RefusedCall(403, Refusal.FORBIDDEN, "this session was not placed on this isolate host")
         return session
@@ -54,7 +53,7 @@ class IsolateHosts:
         if known is not None and known[1] > self._clock():
             return known[0]
         try:
-            identity = await self._reviewer.token_review(token, (AUDIENCE,))
+            identity = await self._reviewer.token_review(token, (GATEWAY_AUDIENCE,))
         except ApiError as error:
             raise RefusedCall(
                 503,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ambit.api.base import ObjectKey
+from ambit.api.names import AGENT_ATTRIBUTE, HOST_POD_ATTRIBUTE, AccountName
 from ambit.gateway import refusals
 from ambit.ledger import wire
 from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerUnavailable
@@ -32,11 +33,11 @@ class Session:
 
     @property
     def namespace(self) -> str:
-        return self.path.split("/")[1]
+        return AccountName.parse(self.path).namespace
 
     @property
     def id(self) -> str:
-        return self.path.split("/")[2]
+        return AccountName.parse(self.path).name
 
 
 class SessionDirectory:
@@ -77,17 +78,17 @@ class SessionDirectory:
                 self._known.pop(event.path, None)
             case wire.Resynchronised():
                 self._known.clear()
-            case wire.LimitsChanged():
+            case _:
                 pass
 
 
 def session_of(usage: wire.Usage) -> Session:
     """What the data path needs of a session's account."""
-    agent = usage.attributes.get("agent")
+    agent = usage.attributes.get(AGENT_ATTRIBUTE)
     namespace, _, name = agent.partition("/") if agent else ("", "", "")
     return Session(
         path=usage.path,
         parent=usage.parent or "",
         agent=ObjectKey(namespace, name) if agent else None,
-        host_pod=usage.attributes.get("hostPod"),
+        host_pod=usage.attributes.get(HOST_POD_ATTRIBUTE),
     )

@@ -5,13 +5,12 @@ from typing import Any, Final
 
 import jwt
 
+from ambit.api.names import GATEWAY_AUDIENCE, SESSION_ACCOUNT, SESSION_TOKEN_ISSUER
 from ambit.gateway import refusals
 from ambit.gateway.identity.credentials import presented_token
 from ambit.gateway.identity.session_directory import Session, SessionDirectory
 from ambit.gateway.server.http import Request
 
-ISSUER: Final = "ambit-operator"
-AUDIENCE: Final = "ambit-gateway"
 MAX_VERIFIED: Final = 10_000
 
 
@@ -49,15 +48,16 @@ class SessionTokens:
                 token,
                 self._key,
                 algorithms=["EdDSA"],
-                audience=AUDIENCE,
-                issuer=ISSUER,
+                audience=GATEWAY_AUDIENCE,
+                issuer=SESSION_TOKEN_ISSUER,
                 options={"require": ["exp", "iat", "sub", "aud", "iss"], "verify_exp": False, "verify_iat": False},
             )
         except jwt.InvalidTokenError as error:
             raise refusals.unauthenticated(f"the session token is not valid: {error}") from error
         subject, expires_at_s = claims["sub"], claims["exp"]
         parts = subject.split("/") if isinstance(subject, str) else []
-        if len(parts) != 3 or parts[0] != "session" or not all(parts) or not isinstance(expires_at_s, int | float):
+        names_session = len(parts) == 3 and parts[0] == SESSION_ACCOUNT and all(parts)
+        if not names_session or not isinstance(expires_at_s, int | float):
             raise refusals.unauthenticated("the session token names no session")
         if expires_at_s <= self._now_s():
             raise refusals.unauthenticated("the session token has expired")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ambit.api.model_route import Provider
+from ambit.api.names import REASON_HEADER
 from ambit.gateway.server.http import Headers, Request, Response
 from ambit.telemetry.reasons import Refusal
 
@@ -152,7 +153,7 @@ def refusal_headers(refusal: RefusedCall) -> Headers:
     """The headers of every refusal, whatever its shape."""
     headers: Headers = (
         (b"content-type", b"application/json"),
-        (b"x-ambit-reason", refusal.reason.value.encode("ascii")),
+        (REASON_HEADER.encode(), refusal.reason.value.encode("ascii")),
     )
     if refusal.retry_after_s is None:
         return (*headers, (b"x-should-retry", b"false"))

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 
 from ambit.api.conditions import Condition, ConditionStatus, timestamp
 from ambit.api.model_route import ModelRoute
+from ambit.api.names import GATEWAY
 from ambit.kube import ApiError, Key, KubeClient
 from ambit.kube.client import APPLY_PATCH
 from ambit.kube.resources import MODEL_ROUTES
@@ -19,7 +20,7 @@ from ambit.policy import CredentialState, SecretKey
 from ambit.policy.routes import credential_of
 
 CONDITION: Final = "CredentialReadable"
-FIELD_MANAGER: Final = "ambit-gateway"
+FIELD_MANAGER: Final = GATEWAY
 LOOK_AGAIN_S: Final = 60.0
 RETRY_S: Final = 5.0
 _SAID: Final = {

@@ -9,8 +9,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import Final
 
+from ambit.api.names import GATEWAY, SANDBOX_CONTAINER
 from ambit.gateway.sessions.accounts import final_usage
-from ambit.gateway.sessions.names import SANDBOX_CONTAINER
 from ambit.gateway.sessions.run import Ending, Run, Stop
 from ambit.gateway.sessions.sandboxes import SandboxView
 from ambit.kube import ApiError, KubeClient, ListWatch, NotFound
@@ -141,7 +141,7 @@ class ContainerConductor:
     async def _kill(self, stop: Stop) -> bool:
         """Kills the session in the ledger, which makes the operator end it; False where the ledger is away."""
         try:
-            await self._ledger.kill(wire.Kill(path=self._run.path, reason=stop.message, by="ambit-gateway"))
+            await self._ledger.kill(wire.Kill(path=self._run.path, reason=stop.message, by=GATEWAY))
         except (LedgerUnavailable, LedgerError) as error:
             _log.warning("session %s could not be killed: %s", self._run.path, error)
             return False

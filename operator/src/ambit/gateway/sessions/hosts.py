@@ -17,15 +17,13 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from ambit.api.names import CODE_HEADER, HOST_ERROR_HEADER, ISOLATE_HOST_AUDIENCE, RUNTIME_HEADER
 from ambit.gateway.sessions.code import Bundle
 from ambit.gateway.sessions.placing import Host
 from ambit.telemetry.reasons import HostError
 
-AUDIENCE: Final = "ambit-isolate-host"
 TOKEN_LIFE_S: Final = 60
 TOKEN_REUSED_S: Final = 30.0
-HOST_ERROR: Final = "x-ambit-host-error"
-RUNTIME: Final = "x-ambit-runtime-ms"
 CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 10.0
 
@@ -73,7 +71,7 @@ class Signer:
         now = time.time()
         token, made_at = self._tokens.get(pod_uid, ("", 0.0))
         if not now - TOKEN_REUSED_S < made_at <= now:
-            claims: dict[str, Any] = {"aud": AUDIENCE, "sub": pod_uid, "exp": int(now) + TOKEN_LIFE_S}
+            claims: dict[str, Any] = {"aud": ISOLATE_HOST_AUDIENCE, "sub": pod_uid, "exp": int(now) + TOKEN_LIFE_S}
             token = jwt.encode(claims, self._key, algorithm="EdDSA")
             self._tokens = {uid: kept for uid, kept in self._tokens.items() if kept[1] > now - TOKEN_REUSED_S}
             self._tokens[pod_uid] = (token, now)
@@ -134,9 +132,9 @@ class HostClient:
         runtime_ms: Callable[[], int],
     ) -> AsyncGenerator[aiohttp.ClientResponse]:
         url = f"{host.url}/v1/sessions/{namespace}/{session}"
-        headers = {"x-ambit-code-sha256": bundle.sha256, "Content-Type": "text/plain;charset=utf-8"}
+        headers = {CODE_HEADER: bundle.sha256, "Content-Type": "text/plain;charset=utf-8"}
         for attempt in (1, 2):
-            headers[RUNTIME] = str(runtime_ms())
+            headers[RUNTIME_HEADER] = str(runtime_ms())
             async with self._open().post(
                 url, data=session_input.encode(), headers=headers | self._authorization(host)
             ) as answer:
@@ -164,7 +162,7 @@ class HostClient:
         Raises HostFailed, also where the session is not running there.
         """
         url = f"{host.url}/v1/sessions/{namespace}/{session}/runtime"
-        headers = {RUNTIME: str(runtime_ms)} | self._authorization(host)
+        headers = {RUNTIME_HEADER: str(runtime_ms)} | self._authorization(host)
         try:
             async with self._open().put(url, headers=headers, timeout=_SHORT) as answer:
                 if answer.status != HTTPStatus.NO_CONTENT:
@@ -211,7 +209,7 @@ _SHORT: Final = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNE
 
 async def _refusal(answer: aiohttp.ClientResponse) -> HostFailed | None:
     """The host's own refusal, if it is not the agent that answered."""
-    named = answer.headers.get(HOST_ERROR)
+    named = answer.headers.get(HOST_ERROR_HEADER)
     if named is None:
         return None
     try:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ambit.api import names
 from ambit.api.agent import Agent
 from ambit.api.base import InvalidObject, ObjectKey
 from ambit.api.common import BoundsOverride
@@ -15,7 +16,6 @@ from ambit.gateway.sessions.accounts import close_account, limits, new_session_i
 from ambit.gateway.sessions.code import bundle, sizes
 from ambit.gateway.sessions.container import ContainerConductor
 from ambit.gateway.sessions.hosts import HostClient
-from ambit.gateway.sessions.names import CONTAINER, ISOLATE, session_path
 from ambit.gateway.sessions.placing import choose
 from ambit.gateway.sessions.refusals import by_ledger, not_yet, refused
 from ambit.gateway.sessions.run import Ending, Run
@@ -78,13 +78,17 @@ class Opener:
         run = Run(
             namespace=agent.key.namespace,
             id=session,
-            path=session_path(agent.key.namespace, session),
+            path=names.session_path(agent.key.namespace, session),
             agent=agent.key.name,
-            environment=CONTAINER if isinstance(policy.environment, ContainerEnvironment) else ISOLATE,
+            environment=names.CONTAINER if isinstance(policy.environment, ContainerEnvironment) else names.ISOLATE,
             runtime_bound_ms=policy.bounds.runtime_ms,
             requested_s=requested_s,
         )
-        attributes = {"agent": str(agent.key), "environment": run.environment, "user": identity.username}
+        attributes = {
+            names.AGENT_ATTRIBUTE: str(agent.key),
+            names.ENVIRONMENT_ATTRIBUTE: run.environment,
+            names.USER_ATTRIBUTE: identity.username,
+        }
         if isinstance(policy.environment, IsolateBinding):
             return run, await self._isolate(run, policy, policy.environment, modules or {}, request, attributes)
         return run, await self._container(run, policy, agent, request, attributes)
@@ -150,7 +154,11 @@ class Opener:
                 f" {environment.pool.namespace}`, and try again"
             )
         code = bundle(environment.main, modules)
-        placed = {"hostPod": host.uid, "host": host.name, "codeSha256": code.sha256}
+        placed = {
+            names.HOST_POD_ATTRIBUTE: host.uid,
+            names.HOST_ATTRIBUTE: host.name,
+            names.CODE_ATTRIBUTE: code.sha256,
+        }
         await self._open_account(run, policy, ISOLATE_GRACE_MS, {**attributes, **placed})
         hold = RuntimeHold(self._ledger, run.path, f"runtime/{run.namespace}/{run.id}")
         try:

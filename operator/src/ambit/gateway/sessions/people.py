@@ -16,11 +16,11 @@ from typing import Final, TypeVar
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ambit.api.names import GROUP
 from ambit.gateway.models.wire_format import RefusedCall
 from ambit.gateway.refusals import AWAY_RETRY_AFTER_S
 from ambit.gateway.sessions.refusals import refused
 from ambit.kube import Access, ApiError, Identity, KubeClient
-from ambit.kube.resources import AMBIT_GROUP
 from ambit.telemetry.reasons import Refusal
 
 K = TypeVar("K")
@@ -70,7 +70,7 @@ class People:
 
     async def check(self, identity: Identity, verb: str, namespace: str, agent: str) -> None:
         """Whether the identity may do `verb` on an Agent's sessions (empty: on all). Raises RefusedCall (403, 503)."""
-        access = Access(verb, AMBIT_GROUP, "agents", "sessions", namespace, agent)
+        access = Access(verb, GROUP, "agents", "sessions", namespace, agent)
         key = (identity, access)
         if self._permissions.get(key, 0.0) > self._clock():
             return
@@ -81,7 +81,7 @@ class People:
         if not allowed:
             raise refused(
                 Refusal.FORBIDDEN,
-                f"user {identity.username!r} may not {verb} agents/sessions of group {AMBIT_GROUP}"
+                f"user {identity.username!r} may not {verb} agents/sessions of group {GROUP}"
                 f" in namespace {namespace!r}: an administrator grants it by a RoleBinding to ClusterRole"
                 f" {'ambit-view' if verb in ('get', 'list') else 'ambit-edit'}",
             )

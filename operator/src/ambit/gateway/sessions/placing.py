@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from ambit.gateway.sessions.names import ISOLATE_HOST_PORT, POOL_LABEL
+from ambit.api.names import ISOLATE_HOST_PORT, POOL_LABEL
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from typing import Any, Final
 import msgspec
 
 from ambit.api.agent import Agent
-from ambit.api.base import API_VERSION
 from ambit.api.common import BoundsOverride
-from ambit.gateway.sessions.names import AGENT_LABEL, OPENED_BY_ANNOTATION, SESSION_LABEL
+from ambit.api.names import AGENT_LABEL, API_VERSION, OPENED_BY_ANNOTATION, SESSION_LABEL
 
 MAX_INPUT_BYTES: Final = 64 * 1024
 

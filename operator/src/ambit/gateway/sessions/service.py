@@ -4,11 +4,11 @@ import asyncio
 import logging
 from typing import Any, Final
 
+from ambit.api import names
 from ambit.gateway.models.wire_format import RefusedCall
 from ambit.gateway.refusals import ledger_away
 from ambit.gateway.sessions.accounts import final_usage
 from ambit.gateway.sessions.hosts import HostClient, HostFailed
-from ambit.gateway.sessions.names import ISOLATE, SESSION_LABEL, session_path
 from ambit.gateway.sessions.opening import Conducted, Opener, Request
 from ambit.gateway.sessions.refusals import not_yet
 from ambit.gateway.sessions.run import Ending, Run
@@ -79,7 +79,7 @@ class SessionService:
     async def find(self, namespace: str, session: str) -> wire.Usage | None:
         """One session; None where there is none. Raises RefusedCall."""
         try:
-            return await self._ledger.usage(wire.GetUsage(path=session_path(namespace, session)))
+            return await self._ledger.usage(wire.GetUsage(path=names.session_path(namespace, session)))
         except AccountUnknown:
             return None
         except LedgerUnavailable as error:
@@ -88,12 +88,12 @@ class SessionService:
     # -- killing -----------------------------------------------------------
     async def kill(self, session: wire.Usage, by: str) -> wire.Usage:
         """Kills a session; when this returns, nothing of it is running. Raises RefusedCall."""
-        namespace, name = session.path.split("/")[1:]
+        _, namespace, name = names.AccountName.parse(session.path)
         try:
             await self._ledger.kill(wire.Kill(path=session.path, reason="killed", by=by))
         except LedgerUnavailable as error:
             raise ledger_away() from error
-        if session.attributes.get("environment") == ISOLATE:
+        if session.attributes.get(names.ENVIRONMENT_ATTRIBUTE) == names.ISOLATE:
             await self._end_isolate(session, namespace, name)
         else:
             await self._end_container(namespace, name)
@@ -101,7 +101,7 @@ class SessionService:
         return await self.find(namespace, name) or session
 
     async def _end_isolate(self, session: wire.Usage, namespace: str, name: str) -> None:
-        host = self._watches.host(session.attributes.get("hostPod", ""))
+        host = self._watches.host(session.attributes.get(names.HOST_POD_ATTRIBUTE, ""))
         if host is None:
             return  # the pod is gone, and with it all that ran in it
         try:
@@ -119,22 +119,22 @@ class SessionService:
             if loop.time() >= deadline_s:
                 raise not_yet(
                     "the session is killed and can spend nothing more, but its Pod has not ended yet: see `kubectl get"
-                    f" pods -n {namespace} -l {SESSION_LABEL}={name}`"
+                    f" pods -n {namespace} -l {names.SESSION_LABEL}={name}`"
                 )
             await asyncio.sleep(KILL_POLL_S)
 
     async def _container_runs(self, namespace: str, session: str) -> bool:
         try:
-            pods = await self._kube.list(PODS, namespace, label_selector=f"{SESSION_LABEL}={session}")
+            pods = await self._kube.list(PODS, namespace, label_selector=f"{names.SESSION_LABEL}={session}")
         except ApiError as error:
             raise not_yet(f"the session is killed, but its Pod cannot be looked for: {error.message}") from error
         return any(_runs(pod) for pod in pods)
 
     async def kill_orphan(self, orphan: SandboxView) -> None:
         """Ends a container session that nobody waits for. Raises LedgerUnavailable, LedgerError."""
-        path = session_path(orphan.metadata.namespace, orphan.metadata.name)
+        path = names.session_path(orphan.metadata.namespace, orphan.metadata.name)
         message = "the gateway that its caller was connected to is gone"
-        await self._ledger.kill(wire.Kill(path=path, reason=message, by="ambit-gateway"))
+        await self._ledger.kill(wire.Kill(path=path, reason=message, by=names.GATEWAY))
 
     # -- what the ledger says ------------------------------------------------
     def on_event(self, event: wire.AnyEvent) -> None:
@@ -154,7 +154,7 @@ class SessionService:
     async def resynchronise(self) -> None:
         """Looks at each of our sessions again, since events may have been missed."""
         for path in tuple(self.runs):
-            _, namespace, name = path.split("/")
+            _, namespace, name = names.AccountName.parse(path)
             try:
                 usage = await self.find(namespace, name)
             except RefusedCall:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from ambit.api import names
 from ambit.api.quantities import format_duration_ms, format_usd_nanos
 from ambit.gateway.sessions.run import Ending, Run
 from ambit.ledger import wire
@@ -57,13 +58,13 @@ def amount(used: Amount) -> dict[str, Any]:
 
 def session(usage: wire.Usage) -> dict[str, Any]:
     """One session."""
-    _, namespace, name = usage.path.split("/")
+    _, namespace, name = names.AccountName.parse(usage.path)
     shown: dict[str, Any] = {
         "id": name,
         "namespace": namespace,
         "agent": agent_of(usage),
-        "environment": usage.attributes.get("environment", "container"),
-        "user": usage.attributes.get("user"),
+        "environment": usage.attributes.get(names.ENVIRONMENT_ATTRIBUTE, names.CONTAINER),
+        "user": usage.attributes.get(names.USER_ATTRIBUTE),
         "state": usage.state.value,
         "reason": None if usage.closed_reason is None else usage.closed_reason.value,
         "message": usage.closed_message or None,
@@ -78,16 +79,16 @@ def session(usage: wire.Usage) -> dict[str, Any]:
 
 def agent_of(usage: wire.Usage) -> str:
     """The name of the session's Agent; empty for a Sandbox of its own."""
-    return usage.attributes.get("agent", "").rpartition("/")[2]
+    return usage.attributes.get(names.AGENT_ATTRIBUTE, "").rpartition("/")[2]
 
 
 def _limit(limit: wire.LimitUsage) -> int | str:
     match limit.resource:
-        case Resource.USD:
+        case Resource.USD | Resource.PAYMENTS:
             return format_usd_nanos(limit.limit)
-        case Resource.RUNTIME:
+        case Resource.RUNTIME | Resource.GPU_TIME:
             return format_duration_ms(limit.limit)
-        case Resource.TOKENS | Resource.MODEL_CALLS:
+        case _:
             return limit.limit
 
 

@@ -7,8 +7,8 @@ from typing import cast
 import msgspec
 
 from ambit.api.base import ObjectKey
+from ambit.api.names import COMPONENT_LABEL, GATEWAY_COMPONENT, ISOLATE_HOST_COMPONENT
 from ambit.gateway.sessions.authority import ClientAuthority
-from ambit.gateway.sessions.names import COMPONENT_LABEL, GATEWAY, ISOLATE_HOST
 from ambit.gateway.sessions.placing import Host, decode_host_pod
 from ambit.gateway.sessions.sandboxes import decode_sandbox
 from ambit.kube import KubeClient, ListWatch
@@ -24,13 +24,15 @@ class Watches:
 
     def __init__(self, kube: KubeClient, control_namespace: str) -> None:
         self._pools = ListWatch(kube, SANDBOX_POOLS, msgspec.json.Decoder(_Present).decode)
-        self._host_pods = ListWatch(kube, PODS, decode_host_pod, label_selector=f"{COMPONENT_LABEL}={ISOLATE_HOST}")
+        self._host_pods = ListWatch(
+            kube, PODS, decode_host_pod, label_selector=f"{COMPONENT_LABEL}={ISOLATE_HOST_COMPONENT}"
+        )
         self._gateways = ListWatch(
             kube,
             PODS,
             msgspec.json.Decoder(_Present).decode,
             namespace=control_namespace,
-            label_selector=f"{COMPONENT_LABEL}={GATEWAY}",
+            label_selector=f"{COMPONENT_LABEL}={GATEWAY_COMPONENT}",
         )
         self.sandboxes = ListWatch(kube, SANDBOXES, decode_sandbox)
         self.authority = ClientAuthority(kube)

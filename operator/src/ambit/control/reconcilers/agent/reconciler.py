@@ -6,9 +6,9 @@ from typing import Final
 
 from ambit.api.agent import Agent
 from ambit.api.budget import Budget
+from ambit.api.names import agent_path
 from ambit.control.accounts import Accounts
 from ambit.control.enforcement import NOT_ACCEPTED, Enforcement, enforce
-from ambit.control.names import agent_path
 from ambit.control.reconcilers.agent.decide import Snapshot, status_of
 from ambit.control.world import World
 from ambit.control.writer import Writer

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ambit.api.budget import Budget
+from ambit.api.names import budget_path
 from ambit.control.accounts import Accounts
 from ambit.control.enforcement import NOT_ACCEPTED, Enforcement, enforce
-from ambit.control.names import budget_path
 from ambit.control.reconcilers.budget.decide import Snapshot, status_of
 from ambit.control.world import World
 from ambit.control.writer import Writer

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Final
 
-from ambit.control import names
+from ambit.api import names
 from ambit.control.reconcilers.model_route.decide import credential_state, status_of
 from ambit.control.world import World
 from ambit.control.writer import Writer
@@ -23,7 +23,7 @@ class ModelRouteReconciler:
         self._client = client
         self._writer = writer
         self._kind = next(kind for kind in world.kinds if kind.store is world.routes)
-        self._gateway = _service_account(world.namespace, names.GATEWAY_SERVICE)
+        self._gateway = _service_account(world.namespace, names.GATEWAY)
         self._credentials: dict[Key, SecretKey] = {}
 
     async def reconcile(self, key: Key) -> float | None:

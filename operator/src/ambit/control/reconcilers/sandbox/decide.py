@@ -9,10 +9,10 @@ taken to be gone only after the apiserver itself was asked.
 The ledger keeps why a session ended, so a decision may be made anew by a process that knows nothing but what it sees.
 """
 
+from ambit.api import names
 from ambit.api.conditions import ConditionType, find
 from ambit.api.environment import ContainerEnvironment
 from ambit.api.quantities import parse_duration_ms
-from ambit.control import names
 from ambit.control.objects import Pod, instant_ms
 from ambit.control.obstacles import Obstacle, obstacle_of
 from ambit.control.reconcilers.sandbox import manifests, runtime
@@ -179,9 +179,13 @@ def _hold(s: Snapshot, charged_ms: int) -> HoldRuntime:
 
 
 def _open(s: Snapshot, policy: SessionPolicy) -> wire.Open:
-    attributes = {"environment": "container", "user": "operator", "sandbox": s.sandbox.metadata.name}
+    attributes = {
+        names.ENVIRONMENT_ATTRIBUTE: names.CONTAINER,
+        names.USER_ATTRIBUTE: "operator",
+        names.SANDBOX_ATTRIBUTE: s.sandbox.metadata.name,
+    }
     if s.sandbox.spec.agent_ref is not None:
-        attributes["agent"] = f"{s.sandbox.metadata.namespace}/{s.sandbox.spec.agent_ref.name}"
+        attributes[names.AGENT_ATTRIBUTE] = f"{s.sandbox.metadata.namespace}/{s.sandbox.spec.agent_ref.name}"
     return wire.Open(
         path=_path(s),
         parent=policy.account_parent,
@@ -231,11 +235,11 @@ def _run(s: Snapshot, session: Session, now_ms: int) -> Plan:
 def _obstacle(s: Snapshot) -> Obstacle | None:
     """The obstacle that is named in `Ready`: the nearest to the container."""
     if s.pod is not None:
-        return None if _started(s) else s.refused or obstacle_of(s.pod, manifests.CONTAINER, _image(s)) or s.ledger
+        return None if _started(s) else s.refused or obstacle_of(s.pod, names.SANDBOX_CONTAINER, _image(s)) or s.ledger
     if s.refused is not None or s.ledger is not None:
         return s.refused or s.ledger
     if s.cluster is None:
-        return Obstacle(Progress.CREATING, f"Service {names.GATEWAY_SERVICE} has no cluster IP yet")
+        return Obstacle(Progress.CREATING, f"Service {names.GATEWAY} has no cluster IP yet")
     return None
 
 
@@ -280,7 +284,8 @@ def _mismatch(s: Snapshot) -> str | None:
     if session is None or not session.exists or s.sandbox.spec.agent_ref is None:
         return None
     agent = f"{s.sandbox.metadata.namespace}/{s.sandbox.spec.agent_ref.name}"
-    if session.attributes.get("agent") == agent and session.attributes.get("environment") == "container":
+    opened_for = session.attributes.get(names.AGENT_ATTRIBUTE), session.attributes.get(names.ENVIRONMENT_ATTRIBUTE)
+    if opened_for == (agent, names.CONTAINER):
         return None
     return f"session {manifests.session_id(s.sandbox)} was not opened for a container of Agent {agent}"
 
@@ -289,7 +294,7 @@ def _start_failure(s: Snapshot, now_ms: int) -> Ending | None:
     """A start that cannot succeed, or has been tried for long enough."""
     if _started(s):
         return None
-    obstacle = s.refused if s.pod is None else obstacle_of(s.pod, manifests.CONTAINER, _image(s))
+    obstacle = s.refused if s.pod is None else obstacle_of(s.pod, names.SANDBOX_CONTAINER, _image(s))
     if obstacle is not None and obstacle.final:
         return Ending(SessionEnd.START_FAILED, obstacle.message)
     if s.pod is None and s.refused is None:

@@ -14,8 +14,8 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ambit.api import names
 from ambit.api.sandbox import Sandbox
-from ambit.control import names
 from ambit.control.objects import Named, Pod
 from ambit.control.obstacles import Obstacle
 from ambit.control.reconcilers.sandbox import manifests, runtime

@@ -8,10 +8,12 @@ away with the Pod.
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ambit.api import names
 from ambit.api.environment import ContainerEnvironment
 from ambit.api.sandbox import Sandbox
-from ambit.control import names
 from ambit.control.manifests import (
+    GVISOR,
+    MANAGED_BY,
     gateway_pods,
     only_the_gateway,
     owned_by,
@@ -21,7 +23,6 @@ from ambit.control.manifests import (
 
 Json = dict[str, Any]
 
-CONTAINER: Final = "sandbox"
 """The container's name, by which the gateway follows its log."""
 TOKEN_KEY: Final = "token"
 BACKSTOP_MS: Final = 120_000
@@ -83,7 +84,7 @@ def pod(
             {"name": "tmp", "emptyDir": {"sizeLimit": TMP_LIMIT}},
         ],
     }
-    runtime_class = container.runtime_class_name or (names.GVISOR if cluster.has_gvisor else None)
+    runtime_class = container.runtime_class_name or (GVISOR if cluster.has_gvisor else None)
     optional: Json = {
         "runtimeClassName": runtime_class,
         "imagePullSecrets": [ref.to_dict() for ref in container.image_pull_secrets],
@@ -118,8 +119,8 @@ def token_secret_name(session: str) -> str:
 def token_claims(sandbox: Sandbox, session: str, pod_uid: str, runtime_bound_ms: int, now_ms: int) -> Json:
     """What the token says of its bearer (docs/design/0001-interfaces.md, "Session token")."""
     claims: Json = {
-        "iss": names.TOKEN_ISSUER,
-        "aud": names.TOKEN_AUDIENCE,
+        "iss": names.SESSION_TOKEN_ISSUER,
+        "aud": names.GATEWAY_AUDIENCE,
         "sub": names.session_path(sandbox.metadata.namespace, session),
         "pod": pod_uid,
         "iat": now_ms // 1000,
@@ -132,7 +133,7 @@ def token_claims(sandbox: Sandbox, session: str, pod_uid: str, runtime_bound_ms:
 
 def _container(sandbox: Sandbox, session: str, container: ContainerEnvironment) -> Json:
     made: Json = {
-        "name": CONTAINER,
+        "name": names.SANDBOX_CONTAINER,
         "image": container.image,
         "securityContext": restricted_container(),
         "env": [*_environment(sandbox, session), *(variable.to_dict() for variable in container.env)],
@@ -188,7 +189,7 @@ def _metadata(sandbox: Sandbox, session: str) -> Json:
 
 def _labels(sandbox: Sandbox, session: str) -> dict[str, str]:
     labels = {
-        **names.MANAGED_BY,
+        **MANAGED_BY,
         names.COMPONENT_LABEL: names.SANDBOX_COMPONENT,
         names.SANDBOX_LABEL: sandbox.metadata.name,
         names.SESSION_LABEL: session,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from ambit.api.names import SANDBOX_CONTAINER
 from ambit.control.objects import Pod, instant_ms
-from ambit.control.reconcilers.sandbox.manifests import CONTAINER
 from ambit.control.reconcilers.sandbox.state import Ending
 from ambit.telemetry.reasons import SessionEnd
 
@@ -24,7 +24,7 @@ class Run:
 
 def run_of(pod: Pod) -> Run:
     """What the container did."""
-    state = pod.container(CONTAINER)
+    state = pod.container(SANDBOX_CONTAINER)
     if state.terminated is not None:
         ended = state.terminated
         return Run(
@@ -48,7 +48,7 @@ def ending_of(pod: Pod, stopped_for: Ending | None) -> Ending | None:
         return stopped_for
     if pod.status.reason == "DeadlineExceeded":
         return Ending(SessionEnd.RUNTIME_EXHAUSTED, "the kubelet's own deadline was over: nobody renewed its runtime")
-    ended = pod.container(CONTAINER).terminated
+    ended = pod.container(SANDBOX_CONTAINER).terminated
     if ended is not None and ended.exit_code == 0:
         return Ending(SessionEnd.COMPLETED, "exited with code 0")
     if pod.metadata.deletion_timestamp is not None or pod.status.reason in _NODE_GONE:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+from ambit.api import names
 from ambit.api.conditions import ConditionType, find
 from ambit.api.sandbox import Sandbox, SandboxStatus
 from ambit.control.obstacles import Obstacle
@@ -70,8 +71,8 @@ class SandboxReconciler:
 
     def session_changed(self, path: str) -> None:
         """The ledger said that a session ended: ask it again. `path` may be anybody's."""
-        kind, namespace, session = path.split("/", 2)
-        if kind != "session":
+        kind, namespace, session = names.AccountName.parse(path)
+        if kind != names.SESSION_ACCOUNT:
             return
         for key in ((namespace, session), (namespace, session[:-9])):  # the gateway's, or <name>-<8 of the UID>
             sandbox = self._world.sandboxes.items.get(key)

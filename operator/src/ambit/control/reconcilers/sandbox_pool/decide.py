@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ambit.api import names
 from ambit.api.conditions import ConditionStatus, ConditionType, with_condition
 from ambit.api.sandbox_pool import HostStatus, SandboxPool, SandboxPoolStatus
-from ambit.control import names
 from ambit.control.objects import Pod, StatefulSet
 from ambit.control.obstacles import Obstacle, obstacle_of
 from ambit.control.reconcilers.sandbox_pool import manifests
@@ -81,7 +81,7 @@ def status_of(s: Snapshot, now: datetime) -> SandboxPoolStatus:
 
 def _obstacle(s: Snapshot) -> Obstacle | None:
     if s.cluster is None:
-        return Obstacle(Progress.CREATING, f"Service {names.GATEWAY_SERVICE} has no cluster IP yet")
+        return Obstacle(Progress.CREATING, f"Service {names.GATEWAY} has no cluster IP yet")
     if s.refused is not None:
         return s.refused
     for pod in s.pods:

@@ -6,14 +6,22 @@ from typing import Any, Final
 
 import msgspec
 
+from ambit.api import names
 from ambit.api.sandbox_pool import SandboxPool
-from ambit.control import names
-from ambit.control.manifests import gateway_pods, only_the_gateway, owned_by, restricted_container, restricted_pod
+from ambit.control.manifests import (
+    GVISOR,
+    MANAGED_BY,
+    gateway_pods,
+    only_the_gateway,
+    owned_by,
+    restricted_container,
+    restricted_pod,
+)
 
 Json = dict[str, Any]
 
 CONTAINER: Final = "isolate-host"
-HASH_ANNOTATION: Final = "ambit.dev/manifest-hash"
+HASH_ANNOTATION: Final = f"{names.GROUP}/manifest-hash"
 TOKEN_FOLDER: Final = "/var/run/secrets/ambit.dev/gateway"
 STATE_FOLDER: Final = "/var/lib/ambit"
 STATE_LIMIT: Final = "4Gi"
@@ -79,7 +87,7 @@ def manifest_hash(manifest: Json) -> str:
 
 def _pod_spec(pool: SandboxPool, cluster: Cluster) -> Json:
     isolate = pool.spec.isolate
-    token = {"path": "token", "audience": names.TOKEN_AUDIENCE, "expirationSeconds": TOKEN_LIFE_S}
+    token = {"path": "token", "audience": names.GATEWAY_AUDIENCE, "expirationSeconds": TOKEN_LIFE_S}
     spec: Json = {
         **restricted_pod(),
         **only_the_gateway(cluster.gateway_ip),
@@ -115,7 +123,7 @@ def _pod_spec(pool: SandboxPool, cluster: Cluster) -> Json:
             {"name": "gateway-token", "projected": {"sources": [{"serviceAccountToken": token}]}},
         ],
     }
-    runtime_class = isolate.runtime_class_name or (names.GVISOR if cluster.has_gvisor else None)
+    runtime_class = isolate.runtime_class_name or (GVISOR if cluster.has_gvisor else None)
     return spec | ({"runtimeClassName": runtime_class} if runtime_class else {})
 
 
@@ -150,4 +158,4 @@ def _selector(pool: SandboxPool) -> dict[str, str]:
 
 
 def _labels(pool: SandboxPool) -> dict[str, str]:
-    return {**names.MANAGED_BY, **_selector(pool)}
+    return {**MANAGED_BY, **_selector(pool)}

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from ambit.api import names
 from ambit.api.sandbox_pool import SandboxPool
-from ambit.control import names
 from ambit.control.objects import Named
 from ambit.control.obstacles import Obstacle
 from ambit.control.reconcilers.sandbox_pool import manifests
