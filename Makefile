@@ -5,7 +5,7 @@ UV := .venv/bin/uv
 NAME ?= ambit
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format types contracts unit integration generate chart cluster cluster-down images demo demo-down lock clean
+.PHONY: help setup test lint format types contracts unit integration generate chart cluster cluster-down images demo demo-down bench-ledger lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ demo: setup ## Ambit's main job on a real cluster, from nothing
 
 demo-down: setup ## Remove all that the demo made
 	$(PYTHON) -m e2e.demo down
+
+bench-ledger: setup ## How fast the ledger is, beside row locks in PostgreSQL and a script in Redis
+	$(PYTHON) -m e2e.bench.ledger
 
 lock: ## Re-lock the Python dependencies
 	$(UV) pip compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml --output-file requirements/runtime.txt
