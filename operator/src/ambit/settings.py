@@ -21,3 +21,11 @@ def positive_number(environ: Mapping[str, str], name: str, default: int) -> int:
     if not written.isdecimal() or int(written) == 0:
         raise SettingsError(f"{name}={written!r} is no positive whole number; write for example {name}={default}")
     return int(written)
+
+
+def on_or_off(environ: Mapping[str, str], name: str, default: str) -> bool:
+    """Whether the variable says On. Raises SettingsError where it says neither On nor Off."""
+    written = environ.get(name, default)
+    if written not in ("On", "Off"):
+        raise SettingsError(f"{name}={written!r} is neither On nor Off; write for example {name}={default}")
+    return written == "On"

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +12,8 @@ from typing import Final
 from ambit.gateway.admission import Admission
 from ambit.gateway.calls import Calls
 from ambit.gateway.data_path import DataPath
+from ambit.gateway.holding_ahead import HoldingAhead
+from ambit.gateway.holding_ahead.ahead import SILENCE_MS
 from ambit.gateway.identity.isolate_hosts import IsolateHosts, TokenReviewer
 from ambit.gateway.identity.session_directory import SessionDirectory
 from ambit.gateway.identity.session_tokens import SessionTokens
@@ -25,6 +27,7 @@ from ambit.gateway.server.connection import ServerState
 from ambit.gateway.server.limits import BodyMemory, Limits
 from ambit.gateway.server.upstream import UpstreamPool
 from ambit.gateway.settlements import Settlements
+from ambit.gateway.warnings import Warnings
 from ambit.ledger.client import LedgerClient
 from ambit.telemetry import metrics
 
@@ -45,6 +48,8 @@ class DataPlaneSettings:
     limits: Limits = field(default_factory=Limits)
     upstream_tls: ssl.SSLContext | None = None
     """None: the system's certificate authorities."""
+    hold_ahead: bool = True
+    """Whether a session's likely next call is held before it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,8 @@ class DataPlane:
 
     sandbox_address: str
     isolate_address: str
+    session_opened: Callable[[str, str], None]
+    """To be told of each session that this process opens, and of its parent: its first call may come soon."""
 
 
 @asynccontextmanager
@@ -66,7 +73,17 @@ async def serve(
     """
     queue = RoomQueue()
     metrics.GATEWAY_QUEUE.set_function(lambda: queue.waiting)
-    settlements = Settlements(ledger, queue.freed, time.monotonic)
+    warnings = Warnings()
+    settlements = Settlements(ledger, queue.freed, warnings)
+    ahead = HoldingAhead(
+        ledger,
+        settlements,
+        warnings,
+        hold_expires_in_ms=settings.hold_expires_in_ms,
+        held_up=lambda session, parent: queue.account_in_the_way(session, parent) is not None,
+        on=settings.hold_ahead,
+    )
+    metrics.GATEWAY_HOLDS_AHEAD_UNUSED.set_function(lambda: ahead.unused)
     sessions = SessionDirectory(ledger, time.monotonic)
     live = LiveCalls(ledger)
     upstream = UpstreamPool(settings.upstream_tls)
@@ -79,10 +96,14 @@ async def serve(
             ledger,
             settlements,
             queue,
+            ahead,
+            warnings,
             hold_expires_in_ms=settings.hold_expires_in_ms,
             utc_now=lambda: datetime.now(UTC),
         ),
         settlements=settlements,
+        ahead=ahead,
+        warnings=warnings,
         live=live,
         upstream=upstream,
         hold_expires_in_ms=settings.hold_expires_in_ms,
@@ -91,7 +112,8 @@ async def serve(
     sandboxes = DataPath(SessionTokens(settings.session_signer_pem, sessions, time.time), calls, models)
     isolates = DataPath(IsolateHosts(reviewer, sessions, time.monotonic), calls, models)
     state = ServerState(settings.limits, BodyMemory(settings.limits.all_bodies_bytes))
-    events = LedgerEvents(ledger)
+    events = LedgerEvents(ledger, silence_ms=SILENCE_MS if settings.hold_ahead else None, heard=ahead.heard)
+    events.subscribe(ahead.on_event)
     events.subscribe(sessions.on_event)
     events.subscribe(live.on_event)
 
@@ -102,7 +124,9 @@ async def serve(
                 yield DataPlane(
                     await listeners.enter_async_context(listener.listen(settings.sandbox_listen, sandboxes, state)),
                     await listeners.enter_async_context(listener.listen(settings.isolate_listen, isolates, state)),
+                    ahead.opened,
                 )
+            ahead.stop()
             if not await listener.drain(state, settings.drain_s):
                 live.cut_all()
                 await listener.drain(state, SETTLE_AT_END_S)

@@ -95,4 +95,5 @@ def _of_data_plane(settings: Settings) -> data_plane.DataPlaneSettings:
         hold_expires_in_ms=settings.hold_expires_in_ms,
         silence_s=settings.silence_ms / 1000,
         drain_s=settings.drain_ms / 1000,
+        hold_ahead=settings.hold_ahead,
     )

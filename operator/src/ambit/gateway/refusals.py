@@ -6,7 +6,7 @@ from typing import Final
 from ambit.api.quantities import format_duration_ms, format_usd_nanos
 from ambit.gateway.models.wire_format import BoundDetails, RefusedCall
 from ambit.ledger.amounts import Resource, Window
-from ambit.ledger.wire import Denial, RefusalReason
+from ambit.ledger.wire import Denial, RefusalReason, Refused, Wait
 from ambit.policy import Problem
 from ambit.telemetry.reasons import Denial as Unusable
 from ambit.telemetry.reasons import Refusal
@@ -16,13 +16,37 @@ LONGEST_RETRY_AFTER_S: Final = 30
 AWAY_RETRY_AFTER_S: Final = 5
 
 
-def bound_exhausted(denial: Denial, now: datetime) -> RefusedCall:
-    """402: what is spent leaves no room; or the session, or an account above it, has ended."""
+def refused(denial: Refused, now: datetime) -> RefusedCall:
+    """402: what is spent leaves no room; or the session, or an account above it, has ended. 503: nothing is admitted
+    at all for now.
+    """
     match denial.reason:
         case RefusalReason.SESSION_ENDED | RefusalReason.ACCOUNT_REMOVED:
             return session_ended(denial.account, denial.ended.value if denial.ended else denial.reason.value)
-        case _:
+        case RefusalReason.LIMIT_EXCEEDED | RefusalReason.HOLD_EXPIRED:
             return RefusedCall(402, Refusal.LIMIT_EXCEEDED, _say(denial, now), details=_details(denial, now))
+        case RefusalReason.PARKED:
+            return RefusedCall(402, Refusal.PARKED, denial.message, details=_details(denial, now))
+        case RefusalReason.TERMINATED:
+            return RefusedCall(402, Refusal.TERMINATED, denial.message, details=_details(denial, now))
+        case RefusalReason.CONCURRENCY_LIMIT:
+            return concurrency_limit(denial)
+        case RefusalReason.RESTORE_PENDING:
+            return RefusedCall(503, Refusal.RESTORE_PENDING, denial.message, retry_after_s=LONGEST_RETRY_AFTER_S)
+        case RefusalReason.STORAGE_FULL:
+            return RefusedCall(503, Refusal.LEDGER_FULL, denial.message, retry_after_s=LONGEST_RETRY_AFTER_S)
+
+
+def waited(denial: Wait, now: datetime, waited_s: float) -> RefusedCall:
+    """429: there is no room at this moment, and it was waited for where that helps."""
+    if denial.reason is RefusalReason.CONCURRENCY_LIMIT:
+        return concurrency_limit(denial)
+    return minute_full(denial, now) if minute_is_full(denial) else room_held(denial, now, waited_s)
+
+
+def concurrency_limit(denial: Denial) -> RefusedCall:
+    """429: as many sessions are open as may be; one that ends makes room."""
+    return RefusedCall(429, Refusal.CONCURRENCY_LIMIT, denial.message, retry_after_s=LONGEST_RETRY_AFTER_S)
 
 
 def minute_full(denial: Denial, now: datetime) -> RefusedCall:

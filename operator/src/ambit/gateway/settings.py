@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ambit.api.names import GATEWAY, HEALTH_PORT, ISOLATE_HOST_GATEWAY_PORT, PEOPLE_PORT, SANDBOX_PORT
-from ambit.settings import positive_number, required
+from ambit.settings import on_or_off, positive_number, required
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ class Settings:
     drain_ms: int = 30_000
     """`AMBIT_DRAIN_MS`: how long calls go on after SIGTERM before they are cut."""
 
+    hold_ahead: bool = True
+    """`AMBIT_HOLD_AHEAD` (On | Off): whether a session's likely next call is held before it is made."""
+
     @staticmethod
     def from_env(environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError, naming the variable and what to write."""
@@ -65,4 +68,5 @@ class Settings:
             hold_expires_in_ms=positive_number(environ, "AMBIT_CALL_HOLD_MS", 120_000),
             silence_ms=positive_number(environ, "AMBIT_UPSTREAM_SILENCE_MS", 600_000),
             drain_ms=positive_number(environ, "AMBIT_DRAIN_MS", 30_000),
+            hold_ahead=on_or_off(environ, "AMBIT_HOLD_AHEAD", "On"),
         )

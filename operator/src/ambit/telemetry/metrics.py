@@ -102,6 +102,35 @@ LEDGER_COMMIT_SECONDS = Histogram(
 LEDGER_COMMIT_CHANGES = Histogram(
     "ambit_ledger_commit_changes", "How many changes shared one commit.", buckets=(1, 2, 5, 10, 25, 50, 100, 250, 1000)
 )
+LEDGER_EPOCH = Gauge("ambit_ledger_epoch", "Which writer of its journal this ledger is or was: each has a higher one.")
+LEDGER_WRITER = Gauge("ambit_ledger_writer", "1 while this ledger is the writer, 0 while it stands by.")
+LEDGER_TERMS = Counter(
+    "ambit_ledger_terms_total",
+    "How this ledger's times as the writer ended: Stopped, Fenced (another took over), JournalFailed.",
+    ["cause"],
+)
+LEDGER_STANDBY_LAG = Gauge(
+    "ambit_ledger_standby_lag_batches", "How many batches the standby had yet to take up when it last looked."
+)
+LEDGER_REPLAY_SECONDS = Gauge(
+    "ambit_ledger_replay_seconds", "How long it last took to become the writer, with all that was journalled taken up."
+)
+LEDGER_SNAPSHOTS = Counter(
+    "ambit_ledger_snapshots_total",
+    "Snapshots, by how it went: Made, Failed (the journal only grows meanwhile).",
+    ["result"],
+)
+LEDGER_SNAPSHOT_SECONDS = Histogram(
+    "ambit_ledger_snapshot_seconds",
+    "How long a snapshot took; the writer went on meanwhile.",
+    buckets=(0.5, 1, 2, 5, 10, 20, 60, 300),
+)
+LEDGER_SNAPSHOT_CHANGES = Gauge(
+    "ambit_ledger_changes_since_snapshot", "Changes that would have to be replayed: the age of the last snapshot."
+)
+LEDGER_SETTLING_ONLY = Gauge(
+    "ambit_ledger_settling_only", "1 while the disk has only the space left that is kept back for settlements."
+)
 # Read from the ledger's tree when it is scraped, hence names and help alone.
 LEDGER_OPEN_SESSIONS = ("ambit_ledger_open_sessions", "Sessions that have not ended.")
 LEDGER_OPEN_HOLDS = ("ambit_ledger_open_holds", "Holds that are neither settled nor expired.")
@@ -178,8 +207,30 @@ GATEWAY_STREAMS_CUT = Counter(
 )
 GATEWAY_SETTLEMENTS = Counter(
     "ambit_gateway_settlements_total",
-    "Holds ended, by the ledger's answer (Settled, Released, AlreadySettled, an error's name) or GivenUp.",
+    "Holds ended, by the ledger's answer: Settled, Released, AlreadySettled, or an error's name.",
     ["result"],
+)
+GATEWAY_HOLDS_AHEAD = Counter(
+    "ambit_gateway_holds_ahead_total",
+    "Model calls by the hold that was made ahead of them: Found, Extended (the call needed more, and waited for one "
+    "commit), None.",
+    ["result"],
+)
+GATEWAY_HOLDS_AHEAD_ASKED = Counter(
+    "ambit_gateway_holds_ahead_asked_total",
+    "Holds asked for ahead of a call, by the ledger's answer: Granted; Wait or Refused where no room is to spare.",
+    ["result"],
+)
+GATEWAY_HOLDS_AHEAD_GIVEN_BACK = Counter(
+    "ambit_gateway_holds_ahead_given_back_total",
+    "Holds ahead that no call used, by cause: Unused for 15 s, Recalled, SessionEnded, Resynchronised.",
+    ["cause"],
+)
+GATEWAY_HOLDS_AHEAD_UNUSED = Gauge("ambit_gateway_holds_ahead_unused", "Holds ahead that wait for their call.")
+GATEWAY_WARNINGS = Counter(
+    "ambit_gateway_warnings_total",
+    "Warnings of the ledger that were passed on to clients, by resource, window and percent of the limit.",
+    ["resource", "window", "percent"],
 )
 GATEWAY_OVERRUNS = Counter(
     "ambit_gateway_overruns_total", "Calls that used more than was held for them; the ledger recorded each."

@@ -9,7 +9,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from ambit.gateway.models.wire_format import RefusedCall, refusal_fields, refusal_headers
-from ambit.gateway.refusals import AWAY_RETRY_AFTER_S, bound_exhausted, minute_full, minute_is_full, room_held
+from ambit.gateway.refusals import AWAY_RETRY_AFTER_S, waited
+from ambit.gateway.refusals import refused as refused_by_ledger
 from ambit.ledger import wire
 from ambit.telemetry.reasons import Refusal
 
@@ -39,8 +40,8 @@ def by_ledger(denial: wire.Refused | wire.Wait, waited_s: float) -> RefusedCall:
     """What a denial of the ledger means for the caller."""
     now = datetime.now(UTC)
     if isinstance(denial, wire.Refused):
-        return bound_exhausted(denial, now)
-    return minute_full(denial, now) if minute_is_full(denial) else room_held(denial, now, waited_s)
+        return refused_by_ledger(denial, now)
+    return waited(denial, now, waited_s)
 
 
 def headers(refusal: RefusedCall) -> dict[str, str]:
