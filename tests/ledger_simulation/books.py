@@ -1,0 +1,61 @@
+"""What holders know to be true, whatever the ledger says: what they were granted, what they really used and reported.
+
+A hold is counted as used in full from the moment its grant is known, because the holder may do everything at once; what
+is above it counts when its settlement is acknowledged, because only then the ledger can know.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ambit.ledger.amounts import Vector, plus
+
+
+@dataclass(slots=True, eq=False)
+class Act:
+    """What is done under a hold that was granted."""
+
+    id: str
+    session: str
+    granted: Vector
+    """All that was granted, extensions too."""
+    asked_more: bool = False
+    """An extension was asked for whose answer never came: more may be held than `granted`."""
+    used: Vector | None = None
+    """What was really used, once it is over; None: anything up to `granted`."""
+    reported: bool = False
+    """The ledger acknowledged the settlement or release."""
+
+    def surely(self) -> Vector:
+        """What the ledger must count at the least: spent and held together."""
+        if self.used is None:
+            return self.granted
+        if self.reported:
+            return self.used
+        return {index: min(value, self.granted.get(index, 0)) for index, value in self.used.items()}
+
+
+@dataclass(slots=True)
+class Books:
+    """Every act of a run, and where sessions are."""
+
+    acts: list[Act] = field(default_factory=list[Act])
+    by_id: dict[str, Act] = field(default_factory=dict[str, Act])
+
+    def begin(self, hold_id: str, session: str, granted: Vector) -> Act:
+        """A grant arrived at its holder."""
+        act = Act(hold_id, session, granted)
+        self.acts.append(act)
+        self.by_id[hold_id] = act
+        return act
+
+    def at(self, session: str) -> list[Act]:
+        """What was done in a session so far."""
+        return [act for act in self.acts if act.session == session]
+
+
+def total(amounts: Iterable[Vector]) -> Vector:
+    """The sum."""
+    found: Vector = {}
+    for amount in amounts:
+        found = plus(found, amount)
+    return found

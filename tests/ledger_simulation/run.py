@@ -1,0 +1,237 @@
+"""One seed: the world is made, goes wrong for a while, calms down, and is looked at."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from ambit.ledger.amounts import Vector, covers, plus
+from ambit.ledger.tree import Tree
+from ambit.ledger.views import usage
+from tests.ledger_simulation.books import Books
+from tests.ledger_simulation.cluster import Cluster
+from tests.ledger_simulation.faults import Faults
+from tests.ledger_simulation.loop import Process, SimulatedLoop, StalledError
+from tests.ledger_simulation.model import Model
+from tests.ledger_simulation.network import Network
+from tests.ledger_simulation.setting import LEAPS_S, Setting, pick
+from tests.ledger_simulation.trace import Trace
+from tests.ledger_simulation.workload import Gateway, Holder, Operator, Shared
+
+LEAST_OPERATIONS, MOST_OPERATIONS = 100, 300
+LEAP = 0.02
+"""How often an operation is followed by a time in which nothing happens."""
+STEPS_PER_OPERATION = 400
+"""Of the loop: more is taken for a run that does not end."""
+CALM_S = 120.0
+"""When nothing goes wrong any more, everything that is under way is over within this time."""
+
+
+class Violation(AssertionError):
+    """A rule is broken."""
+
+    def __init__(self, seed: int, what: str) -> None:
+        super().__init__(f"seed {seed}: {what}")
+        self.seed = seed
+        self.what = what
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a seed came to."""
+
+    seed: int
+    operations: int
+    steps: int
+    incarnations: int
+
+
+class Simulation:
+    """The run of one seed."""
+
+    def __init__(self, seed: int, write: Callable[[str], None] | None = None) -> None:
+        self._seed = seed
+        self._random = random = Random(seed)
+        disorder = 0.0 if random.random() < 0.3 else random.random() * 0.3
+        self._loop = SimulatedLoop(Random(random.getrandbits(64)), disorder)
+        self._trace = Trace(self._loop.time, write)
+        self._setting = Setting.of_seed(random)
+        self._faults = Faults.of_seed(random)
+        self._books = Books()
+        self._operations = 0
+        self._wanted = LEAST_OPERATIONS + int(random.random() * (MOST_OPERATIONS - LEAST_OPERATIONS))
+        self._failed: str | None = None
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._under_way: dict[Process, int] = {}
+        self._leap_s: float | None = None
+        self._quiet: asyncio.Event = asyncio.Event()
+        self._quiet.set()
+        self._holders: list[tuple[Holder, asyncio.Task[None]]] = []
+        self._cluster = Cluster(
+            self._loop, self._setting, self._faults, random, self._trace, self.fail, self._recovered
+        )
+        self._network = Network(self._loop, self._faults, random, self._trace, self._cluster.reach)
+        self._cluster.disconnected.append(self._network.disconnected)
+        self._shared = Shared(self, self._setting, self._books, random, [], asyncio.Event())
+
+    def run(self) -> Report:
+        """Raises Violation."""
+        try:
+            self._loop.spawn_outside(self._live())
+            self._loop.run(self._over, MOST_OPERATIONS * STEPS_PER_OPERATION)
+        except StalledError as error:
+            raise Violation(self._seed, f"no progress: {error}") from error
+        finally:
+            self._loop.end()
+        if self._failed is not None:
+            raise Violation(self._seed, self._failed)
+        if self._loop.errors:
+            raise Violation(self._seed, f"nobody caught {self._loop.errors[0]!r}") from self._loop.errors[0]
+        return Report(self._seed, self._operations, self._loop.steps, len(self._cluster.incarnations))
+
+    async def _live(self) -> None:
+        if self._trace.wanted:
+            self.say("run", f"{self._setting} {self._faults}")
+        self._cluster.start()
+        operator = Operator("operator", "operator", self._shared, self._network)
+        self._holders.append((operator, self._loop.spawn(operator.process, operator.live(), "operator")))
+        for number in range(1 + int(self._random.random() * 3)):
+            self._add_gateway(f"gateway-{number + 1}")
+        try:
+            async with asyncio.timeout(None) as patience:
+                self._patience = patience
+                for holder, task in self._holders:  # it grows while this waits
+                    while holder.process.alive and not task.done():
+                        await asyncio.wait([task], timeout=1.0)
+                    if task.done():
+                        task.result()
+        except TimeoutError:
+            self.fail(f"nothing goes wrong any more, and after {CALM_S} s operations are still under way")
+            return
+        await self._settle_down()
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def _add_gateway(self, name: str) -> None:
+        gateway = Gateway(name, "gateway", self._shared, self._network)
+        callers = 2 + int(self._random.random() * 8)
+        self._holders.append((gateway, self._loop.spawn(gateway.process, gateway.live(callers), name)))
+
+    # -- what the run is to its holders
+
+    def more(self) -> bool:
+        if self._operations < self._wanted:
+            return True
+        if self._patience.when() is None:
+            self.say("run", "nothing goes wrong any more")
+            self._faults.stop()
+            self._patience.reschedule(self._loop.time() + CALM_S)
+        return False
+
+    async def turn(self, process: Process) -> None:
+        await self._quiet.wait()
+        self._operations += 1
+        self._under_way[process] = self._under_way.get(process, 0) + 1
+        self._something_goes_wrong()
+
+    def done(self, process: Process) -> None:
+        if process in self._under_way:  # it may have been killed
+            self._under_way[process] -= 1
+        if self._leap_s is not None and not any(self._under_way.values()):
+            self._leap()
+
+    def fail(self, what: str) -> None:
+        if self._failed is None:
+            self._failed = what
+            self.say("run", f"VIOLATION: {what}")
+            if not self._over.done():
+                self._over.set_result(None)
+
+    def say(self, who: str, what: str) -> None:
+        if self._trace.wanted:
+            self._trace(who, what)
+
+    # -- what happens to it
+
+    def _something_goes_wrong(self) -> None:
+        faults, random = self._faults, self._random.random
+        if random() < LEAP and self._leap_s is None:
+            self._leap_s = pick(self._random, LEAPS_S)
+            if random() < 0.2:
+                self._leap()
+            else:
+                self._quiet.clear()
+        if faults.ledger_dies and random() < faults.ledger_dies:
+            self._cluster.kill_soon()
+        if faults.ledger_stops and random() < faults.ledger_stops:
+            self._cluster.stop_for_a_while()
+        if faults.holder_dies and random() < faults.holder_dies:
+            self._kill_holder()
+
+    def _leap(self) -> None:
+        if self._leap_s is None:
+            return
+        self.say("run", f"{self._leap_s} s pass")
+        self._loop.leap(self._leap_s)
+        if self._patience.when() is not None:
+            self._patience.reschedule(self._loop.time() + CALM_S)
+        self._leap_s = None
+        self._quiet.set()
+
+    def _kill_holder(self) -> None:
+        living = [each for each, _ in self._holders if each.process.alive and isinstance(each, Gateway)]
+        holder = pick(self._random, living)
+        self.say(holder.process.name, "killed")
+        holder.process.alive = False
+        self._under_way.pop(holder.process, None)
+        self._add_gateway(f"{holder.process.name}'")
+        if self._leap_s is not None and not any(self._under_way.values()):
+            self._leap()
+
+    # -- what is looked at
+
+    def _recovered(self, tree: Tree, model: Model) -> None:
+        """The tree after a crash is the one that the facts on the disk make, and covers what holders did."""
+        for account in model.accounts.values():
+            recovered = tree.state.accounts.get(account.path)
+            if recovered is not None:
+                for problem in model.compare(account, usage(recovered, tree.state.now_ms)):
+                    self.fail(f"after recovery, {problem}")
+            elif not model.may_be_folded(account):
+                self.fail(f"after recovery, {account.path} is forgotten")
+        for path, surely in self._surely(model).items():
+            at = model.accounts[path].running[0]
+            counted: Vector = {
+                index: spent + held for index, (spent, held) in enumerate(zip(at.spent, at.held, strict=True))
+            }
+            if not covers(counted, surely):
+                self.fail(f"{path} counts {counted}, and {surely} was used")
+
+    def _surely(self, model: Model) -> dict[str, Vector]:
+        found: dict[str, Vector] = {}
+        for act in self._books.acts:
+            hold = model.holds.get(act.id)
+            if hold is None:
+                self.fail(f"{act.id} was granted and acknowledged, and is forgotten")
+                continue
+            for account in hold.chain:
+                found[account.path] = plus(found.get(account.path, {}), act.surely())
+        return found
+
+    async def _settle_down(self) -> None:
+        """Everything expires: nothing is held any more."""
+        for by_s in (2.0, 86400.0 * 2, 2.0):
+            self._loop.leap(by_s)
+            await asyncio.sleep(2.0)
+        newest = self._cluster.incarnations[-1]
+        while not newest.serving:
+            await asyncio.sleep(1.0)
+            newest = self._cluster.incarnations[-1]
+        tree, model = newest.tree, newest.model
+        if tree is None:
+            self.fail("the last ledger applied nothing")
+            return
+        self._recovered(tree, model)
+        for account in model.accounts.values():
+            if any(any(running.held) for running in account.running):
+                self.fail(f"{account.path} still holds {account.running[0].held}")

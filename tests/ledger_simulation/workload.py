@@ -1,0 +1,273 @@
+"""What holders ask for: an operator edits the tree, and the callers of gateways live through calls of every kind."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from ambit.ledger import wire
+from ambit.ledger.amounts import Amount, covers, plus
+from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
+from ambit.telemetry.reasons import SessionEnd
+from tests.ledger_simulation.books import Act, Books, total
+from tests.ledger_simulation.loop import Process
+from tests.ledger_simulation.network import Network
+from tests.ledger_simulation.setting import HOUR_MS, LIFES_MS, ZONES, Setting, part_of, pick
+
+
+class Day(Protocol):
+    """What the run is to its holders."""
+
+    def more(self) -> bool:
+        """Whether another operation is to be asked."""
+        ...
+
+    async def turn(self, process: Process) -> None:
+        """Waits where the run wants quiet; from then on, something may go wrong."""
+        ...
+
+    def done(self, process: Process) -> None:
+        """The operation that `turn` allowed is over."""
+        ...
+
+    def fail(self, what: str) -> None:
+        """A rule is broken."""
+        ...
+
+    def say(self, who: str, what: str) -> None:
+        """For the trace."""
+        ...
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all holders of a run share."""
+
+    day: Day
+    setting: Setting
+    books: Books
+    random: Random
+    sessions: list[str]
+    """Those that were opened; some have ended."""
+    ready: asyncio.Event
+    """The tree is made."""
+    opened: int = 0
+    named: int = 0
+
+
+class Holder:
+    """One process that speaks with the ledger through the production client."""
+
+    def __init__(self, name: str, component: str, shared: Shared, network: Network) -> None:
+        self.process = Process(name)
+        self.process.owner = self
+        self._component = component
+        self._shared = shared
+        self._random = shared.random
+        self._network = network
+        chance = Random(shared.random.getrandbits(64))
+        self.client = LedgerClient.over(self._exchange, _no_events, chance=chance)
+
+    async def _exchange(self, body: bytes) -> bytes:
+        return await self._network.exchange(self.process.name, self._component, body)
+
+    def say(self, what: str) -> None:
+        self._shared.day.say(self.process.name, what)
+
+
+class Operator(Holder):
+    """Makes the tree, then edits it in every way."""
+
+    async def live(self) -> None:
+        """Until there is nothing more to do."""
+        setting, random = self._shared.setting, self._random
+        async with self.client:
+            for path, parent in (*setting.budgets.items(), *setting.agents.items()):
+                await self._put(path, parent, "Etc/UTC" if random.random() < 0.5 else pick(random, ZONES))
+            self._shared.ready.set()
+            day = self._shared.day
+            while day.more():
+                await day.turn(self.process)
+                try:
+                    await self._edit()
+                except LedgerUnavailable as error:
+                    self.say(f"gave up: {error}")
+                except LedgerError as error:
+                    self.say(f"was told: {error}")
+                finally:
+                    day.done(self.process)
+                await asyncio.sleep(0.01 + random.random() * 0.3)
+
+    async def _edit(self) -> None:
+        setting, random = self._shared.setting, self._random
+        parents: dict[str, str | None] = {**setting.budgets, **setting.agents}
+        path = pick(random, tuple(parents))
+        what = random.random()
+        if what < 0.5:
+            await self._put(path, parents[path], pick(random, ZONES) if random.random() < 0.3 else None)
+        elif what < 0.65:
+            await self.client.remove_account(wire.RemoveAccount(path))
+            await self._put(path, parents[path], None)
+        elif what < 0.75:
+            await self.client.kill(wire.Kill(path, "runs amok", "ada"))
+        else:
+            await self.client.usage(wire.GetUsage(path))
+
+    async def _put(self, path: str, parent: str | None, zone: str | None) -> None:
+        setting, random = self._shared.setting, self._random
+        zone = zone or setting.zones.get(path, "Etc/UTC")
+        put = wire.PutAccount(path, setting.limits(random), parent, zone)
+        while True:
+            try:
+                await self.client.put_account(put)
+            except LedgerUnavailable:
+                continue  # an operator reconciles until it is so
+            setting.zones[path] = zone
+            return
+
+
+class Gateway(Holder):
+    """Callers who open sessions and live through calls."""
+
+    async def live(self, callers: int) -> None:
+        """Until there is nothing more to do."""
+        async with self.client:
+            await asyncio.gather(*(self._caller() for _ in range(callers)))
+
+    async def _caller(self) -> None:
+        day = self._shared.day
+        await self._shared.ready.wait()
+        while day.more():
+            await day.turn(self.process)
+            try:
+                await self._something()
+            except LedgerUnavailable as error:
+                self.say(f"gave up: {error}")
+            except LedgerError as error:
+                self.say(f"was told: {error}")
+            finally:
+                day.done(self.process)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        what = self._random.random()
+        await asyncio.sleep(0 if what < 0.6 else 0.02 * self._random.random() if what < 0.9 else self._random.random())
+
+    async def _something(self) -> None:
+        shared, random = self._shared, self._random
+        what = random.random()
+        if what < 0.08 or not shared.sessions:
+            await self._open()
+            return
+        session = pick(random, shared.sessions[-12:])
+        if what < 0.11:
+            await self.client.close(wire.Close(session, SessionEnd.COMPLETED))
+        elif what < 0.15:
+            await self._look(session)
+        elif what < 0.17:
+            await self.client.kill(wire.Kill(session, "enough", "ada"))
+        elif what < 0.20:
+            await self._named_hold(session)
+        else:
+            await self._call(session)
+
+    async def _open(self) -> None:
+        shared, random, setting = self._shared, self._random, self._shared.setting
+        shared.opened += 1
+        path = f"session/n/s{shared.opened}"
+        parent = pick(random, tuple(setting.agents) + tuple(setting.budgets)[-1:])
+        grace_ms = 2000 if random.random() < 0.2 else 24 * HOUR_MS
+        answer = await self.client.open(wire.Open(path, parent, grace_ms, setting.limits(random, only_lifetime=True)))
+        if isinstance(answer, wire.Opened):
+            shared.sessions.append(path)
+
+    async def _look(self, session: str) -> None:
+        acts = self._shared.books.at(session)
+        usage = await self.client.usage(wire.GetUsage(session))
+        surely = total(
+            act.surely() for act in acts
+        )  # of the acts before, as they stand now: some were settled meanwhile
+        if not covers(plus(usage.spent.vector(), usage.held.vector()), surely):
+            self._shared.day.fail(f"{session} counts {usage.spent} spent and {usage.held} held; used was {surely}")
+
+    async def _named_hold(self, session: str) -> None:
+        shared, random = self._shared, self._random
+        shared.named += 1
+        want = shared.setting.amount(random)
+        op = wire.Reserve(f"runtime-{shared.named}", session, want, want, pick(random, LIFES_MS))
+        granted = await self.client.reserve(op)
+        if isinstance(granted, wire.Granted):
+            act = shared.books.begin(op.id, session, granted.amount.vector())
+            await self._pause()
+            await self._finish(act)
+
+    async def _call(self, session: str) -> None:
+        shared, random = self._shared, self._random
+        want = shared.setting.amount(random)
+        at_least = part_of(random, want) if random.random() < 0.5 else want
+        if not any(at_least.vector()):
+            at_least = want
+        lives_ms = pick(random, LIFES_MS)
+        held = await self.client.hold(session, want, at_least, lives_ms)
+        if isinstance(held, wire.Refused | wire.Wait):
+            return
+        act = shared.books.begin(held.id, session, held.granted.amount.vector())
+        if random.random() < 0.1:
+            await self._repeat(wire.Reserve(held.id, session, want, at_least, lives_ms), held.granted)
+        sequence = 0
+        while random.random() < 0.3:
+            await self._next_of_call()
+            sequence += 1
+            await self._extend(act, sequence)
+        await self._next_of_call()
+        await self._finish(act)
+
+    async def _next_of_call(self) -> None:
+        """A call takes its time, and the operations within it count like others."""
+        self._shared.day.done(self.process)
+        await self._pause()
+        await self._shared.day.turn(self.process)
+
+    async def _repeat(self, op: wire.Reserve, first: wire.Granted) -> None:
+        again = await self.client.reserve(op)
+        if isinstance(again, wire.Granted) and again.amount != first.amount:
+            self._shared.day.fail(f"{op.id} was answered {first}, and its repeat {again}")
+
+    async def _extend(self, act: Act, sequence: int) -> None:
+        shared, random = self._shared, self._random
+        want = shared.setting.amount(random)
+        act.asked_more = True
+        answer = await self.client.extend(
+            wire.Extend(act.id, sequence, pick(random, LIFES_MS), want, part_of(random, want))
+        )
+        if isinstance(answer, wire.Granted):
+            act.granted = plus(act.granted, answer.amount.vector())
+        act.asked_more = False
+
+    async def _finish(self, act: Act) -> None:
+        random = self._random
+        what = random.random()
+        if what < 0.06:
+            return  # its holder forgets it: it expires, and is charged in full
+        if what < 0.16:
+            act.used = {}
+            await self.client.release(wire.Release(act.id, "never sent"))
+            return
+        granted = Amount.of(act.granted)
+        used = granted if what < 0.3 else part_of(random, granted)
+        if what > 0.92:
+            used += self._shared.setting.amount(random)
+        act.used = used.vector()
+        answer = await self.client.settle(wire.Settle(act.id, used))
+        act.reported = act.reported or isinstance(answer, wire.Settled)
+        if what > 0.85:
+            again = await self.client.settle(wire.Settle(act.id, used))
+            if isinstance(again, wire.Settled):
+                self._shared.day.fail(f"{act.id} was settled twice")
+
+
+async def _no_events(silence_ms: int | None, heard: Callable[[], None]) -> AsyncGenerator[wire.AnyEvent]:
+    await asyncio.get_running_loop().create_future()
+    raise AssertionError("nobody is told anything")
+    yield
