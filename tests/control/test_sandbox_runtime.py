@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ambit.control.reconcilers.sandbox import runtime
 from ambit.control.reconcilers.sandbox.runtime import Hold
+from ambit.policy.runtime_slices import container_margin_ms
 
 START = 1_795_000_000_000
 
@@ -35,7 +36,7 @@ def test_a_container_never_outlives_what_is_held(granted: list[int], first: int,
     else:
         raise AssertionError("it never ended")
     ran = now - START
-    assert ran <= max(hold.covers_ms - runtime.stop_margin_ms(hold.covers_ms), 0) + latency_ms
+    assert ran <= max(hold.covers_ms - container_margin_ms(hold.covers_ms), 0) + latency_ms
     assert hold.expires_at_ms >= START + hold.covers_ms, "the hold lives as long as what it holds"
 
 
@@ -68,7 +69,7 @@ def test_what_a_bound_leaves_to_the_program(covers_ms: int, runs_ms: int) -> Non
 
 @given(covers_ms=st.integers(0, 10**6))
 def test_the_grace_and_the_rounding_always_fit_the_margin(covers_ms: int) -> None:
-    assert runtime.stop_margin_ms(covers_ms) >= runtime.STOP_GRACE_S * 1000 + runtime.ROUNDING_MS
+    assert container_margin_ms(covers_ms) >= runtime.STOP_GRACE_S * 1000 + runtime.ROUNDING_MS
     assert runtime.STOP_GRACE_S > 0, "0 makes the apiserver forget a Pod that runs on"
 
 
@@ -83,11 +84,3 @@ def test_what_is_charged_is_never_less_than_what_ran(start: int, length: int) ->
 def test_a_clock_that_runs_behind_the_nodes_charges_nothing_negative() -> None:
     assert runtime.used_ms(5_000, None, now_ms=4_000) == 0
     assert runtime.ran_ms(5_000, 4_000) == 0
-
-
-def test_each_further_hold_has_an_id_of_its_own() -> None:
-    assert runtime.hold_id("team-a", "s-1", 0) == "runtime/team-a/s-1"
-    assert runtime.hold_id("team-a", "s-1", 30_000) == "runtime/team-a/s-1/30000"
-    longest = runtime.hold_id("n" * 63, "s" * 63, 10**9)
-    assert len(longest) <= 128
-    assert longest != runtime.hold_id("n" * 63, "s" * 62 + "t", 10**9)

@@ -14,8 +14,9 @@ from ambit.gateway.sessions.code import Bundle
 from ambit.gateway.sessions.hosts import HostClient, HostFailed
 from ambit.gateway.sessions.placing import Host
 from ambit.gateway.sessions.run import Ending, Run, Stop
-from ambit.gateway.sessions.runtime import ASK_AGAIN_MS, Ended, RuntimeHold
+from ambit.gateway.sessions.runtime import Ended, RuntimeHold
 from ambit.ledger.client import LedgerClient
+from ambit.policy.runtime_slices import ASK_AGAIN_MS
 from ambit.telemetry.reasons import HostError, SessionEnd
 
 _log = logging.getLogger(__name__)

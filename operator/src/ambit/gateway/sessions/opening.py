@@ -27,6 +27,7 @@ from ambit.kube.resources import AGENTS, CONFIG_MAPS, SANDBOXES
 from ambit.ledger import wire
 from ambit.ledger.client import LedgerClient, LedgerUnavailable
 from ambit.policy import Facts
+from ambit.policy.runtime_slices import hold_id
 from ambit.policy.sessions import judge_agent
 from ambit.policy.verdict import Denied, IsolateBinding, SessionPolicy
 from ambit.telemetry.reasons import Denial, Refusal, SessionEnd
@@ -160,7 +161,7 @@ class Opener:
             names.CODE_ATTRIBUTE: code.sha256,
         }
         await self._open_account(run, policy, ISOLATE_GRACE_MS, {**attributes, **placed})
-        hold = RuntimeHold(self._ledger, run.path, f"runtime/{run.namespace}/{run.id}")
+        hold = RuntimeHold(self._ledger, run.path, hold_id(run.namespace, run.id))
         try:
             first = await hold.begin()
         except LedgerUnavailable as error:

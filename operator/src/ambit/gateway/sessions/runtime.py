@@ -1,12 +1,12 @@
 """Runtime of an isolate session, held in slices ahead of its use (docs/design/0001-interfaces.md, "Runtime").
 
-The rule (`Slices`) is pure; `RuntimeHold` carries it out against the ledger. A slice that is refused is not the end:
-the environment runs until what is held is used up.
+The rule is `ambit.policy.runtime_slices`; `RuntimeHold` carries it out against the ledger. A slice that is refused is
+not the end: the environment runs until what is held is used up.
 
 What is charged: the time until the host has confirmed that nothing is left of the agent, where that came before the
-end of what is held. To make it so, the agent is aborted a margin ahead (`end_margin_ms`). Where no confirmation came by
-then, the agent may still run (its host ends it by itself soon after): all that is held is charged, never more, so that
-no limit is exceeded, and the log and `ambit_isolate_ends_unconfirmed_total` say so.
+end of what is held. To make it so, the agent is aborted a margin ahead. Where no confirmation came by then, the agent
+may still run (its host ends it by itself soon after): all that is held is charged, never more, so that no limit is
+exceeded, and the log and `ambit_isolate_ends_unconfirmed_total` say so.
 """
 
 import asyncio
@@ -19,19 +19,17 @@ from typing import Final
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
+from ambit.policy.runtime_slices import (
+    ASK_AGAIN_MS,
+    AT_LEAST_MS,
+    EXPIRY_SLACK_MS,
+    SLICE_MS,
+    Standing,
+    isolate_margin_ms,
+)
 from ambit.telemetry import metrics
 from ambit.telemetry.reasons import SessionEnd
 
-SLICE_MS: Final = 30_000
-AT_LEAST_MS: Final = 1_000
-RENEW_WHEN_LEFT_MS: Final = 10_000
-END_MARGIN_MS: Final = 500
-"""So much before the end of what is held an isolate is aborted, so that its host has confirmed its end by then."""
-END_MARGIN_PART: Final = 5
-"""At most one part in so many of what is held, so that short sessions keep most of their runtime."""
-EXPIRY_SLACK_MS: Final = 5_000
-"""A hold outlives its slice by so much, so that a settlement comes before the expiry."""
-ASK_AGAIN_MS: Final = 1_000
 ROOM_PATIENCE_S: Final = 20.0
 
 _log = logging.getLogger(__name__)
@@ -47,19 +45,9 @@ class Slices:
     final: bool = False
     """No more is granted."""
 
-    def renewal_due_in_ms(self, elapsed_ms: int) -> int | None:
-        """When to ask for the next slice (0: now); None: never."""
-        if self.final:
-            return None
-        return max(self.covers_ms - RENEW_WHEN_LEFT_MS - elapsed_ms, 0)
-
-    def over_in_ms(self, elapsed_ms: int) -> int:
-        """When the environment has to be aborted unless more is granted; 0: now."""
-        return max(self.covers_ms - self.end_margin_ms() - elapsed_ms, 0)
-
-    def end_margin_ms(self) -> int:
-        """How long its host has to confirm the environment's end before what is held is over."""
-        return min(END_MARGIN_MS, self.covers_ms // END_MARGIN_PART)
+    def standing(self, elapsed_ms: int) -> Standing:
+        """How it stands after so long."""
+        return Standing(self.covers_ms, elapsed_ms, isolate_margin_ms(self.covers_ms))
 
     def charge_ms(self, ended_at_ms: int | None) -> int:
         """What to settle. `ended_at_ms`: when the end was confirmed; None: it was not."""
@@ -125,15 +113,14 @@ class RuntimeHold:
         """Renews the slice until none is granted and the last is used up, or the session has ended in the ledger."""
         denial = "the ledger did not answer"
         while True:
-            elapsed_ms = self.elapsed_ms()
-            over_in_ms = self._slices.over_in_ms(elapsed_ms)
-            if over_in_ms == 0:
+            standing = self._slices.standing(self.elapsed_ms())
+            if standing.told_in_ms == 0:
                 return Ended(SessionEnd.RUNTIME_EXHAUSTED, denial)
-            due_in_ms = self._slices.renewal_due_in_ms(elapsed_ms)
-            if due_in_ms is None or due_in_ms > 0:
-                await asyncio.sleep(min(over_in_ms, over_in_ms if due_in_ms is None else due_in_ms) / 1000)
+            rest_ms = standing.told_in_ms if self._slices.final else min(standing.told_in_ms, standing.renewal_in_ms)
+            if rest_ms > 0:
+                await asyncio.sleep(rest_ms / 1000)
                 continue
-            answer = await self._extend(over_in_ms)
+            answer = await self._extend(standing)
             if isinstance(answer, wire.Granted):
                 self._slices = self._slices.granted(answer.amount.runtime_ms)
                 self.extended.set()
@@ -147,19 +134,19 @@ class RuntimeHold:
                     return Ended(SessionEnd.ACCOUNT_REMOVED, answer.message)
                 self._slices = replace(self._slices, final=True)
                 continue
-            await asyncio.sleep(min(ASK_AGAIN_MS, over_in_ms) / 1000)
+            await asyncio.sleep(min(ASK_AGAIN_MS, standing.told_in_ms) / 1000)
 
-    async def _extend(self, over_in_ms: int) -> wire.Granted | wire.Refused | wire.Wait | None:
+    async def _extend(self, standing: Standing) -> wire.Granted | wire.Refused | wire.Wait | None:
         """Asks for the next slice; None where no answer came before the present one is over."""
         extension = wire.Extend(
             id=self._id,
             sequence=self._slices.sequence + 1,
             want=Amount(runtime_ms=SLICE_MS),
             at_least=Amount(runtime_ms=AT_LEAST_MS),
-            expires_in_ms=over_in_ms + SLICE_MS + EXPIRY_SLACK_MS,
+            expires_in_ms=standing.renewed_lives_ms,
         )
         try:
-            async with asyncio.timeout(over_in_ms / 1000):
+            async with asyncio.timeout(standing.told_in_ms / 1000):
                 return await self._ledger.extend(extension)
         except (TimeoutError, LedgerUnavailable, LedgerError) as error:
             _log.warning("runtime of %s was not extended: %s", self._path, error)

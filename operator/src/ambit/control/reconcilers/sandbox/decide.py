@@ -39,7 +39,7 @@ from ambit.control.reconcilers.sandbox.state import Ending, Session, Snapshot
 from ambit.control.reconcilers.sandbox.status import status_of
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
-from ambit.policy import Allowed, Denied, SessionBounds, SessionPolicy
+from ambit.policy import Allowed, Denied, SessionBounds, SessionPolicy, runtime_slices
 from ambit.telemetry.reasons import Progress, SessionEnd
 
 IMAGE_PATIENCE_MS = 60_000
@@ -158,7 +158,7 @@ def _unless_ledger_refused(s: Snapshot, action: Action, now_ms: int) -> Plan:
 def _wait(s: Snapshot, now_ms: int) -> Plan:
     return Plan(
         status=status_of(s, Run(), None, _obstacle(s), now_ms),
-        look_again_in_ms=runtime.ASK_AGAIN_MS if s.ledger else LOOK_AGAIN_MS,
+        look_again_in_ms=runtime_slices.ASK_AGAIN_MS if s.ledger else LOOK_AGAIN_MS,
     )
 
 
@@ -169,11 +169,11 @@ def _first_hold(s: Snapshot) -> HoldRuntime:
 def _hold(s: Snapshot, charged_ms: int) -> HoldRuntime:
     session = manifests.session_id(s.sandbox)
     operation = wire.Reserve(
-        id=runtime.hold_id(s.sandbox.metadata.namespace, session, charged_ms),
+        id=runtime_slices.hold_id(s.sandbox.metadata.namespace, session, charged_ms),
         path=_path(s),
-        want=Amount(runtime_ms=runtime.SLICE_MS),
-        at_least=Amount(runtime_ms=runtime.AT_LEAST_MS),
-        expires_in_ms=runtime.SLICE_MS,
+        want=Amount(runtime_ms=runtime_slices.SLICE_MS),
+        at_least=Amount(runtime_ms=runtime_slices.AT_LEAST_MS),
+        expires_in_ms=runtime_slices.SLICE_MS,
     )
     return HoldRuntime(operation, charged_ms)
 
@@ -221,12 +221,12 @@ def _run(s: Snapshot, session: Session, now_ms: int) -> Plan:
     if session.hold is None:
         # It expired while no operator ran, and was charged: go on under another, or end when that is refused.
         if s.ledger is not None:
-            return Plan(status=status, look_again_in_ms=runtime.ASK_AGAIN_MS)
+            return Plan(status=status, look_again_in_ms=runtime_slices.ASK_AGAIN_MS)
         return Plan((_hold(s, charged_ms=session.spent.runtime_ms),))
     outlook = runtime.outlook(session.hold, run.started_at_ms, now_ms)
     if outlook.extension is not None and s.ledger is None:
         return Plan((ExtendRuntime(outlook.extension),))
-    again_ms = runtime.ASK_AGAIN_MS if s.ledger is not None else outlook.look_again_in_ms
+    again_ms = runtime_slices.ASK_AGAIN_MS if s.ledger is not None else outlook.look_again_in_ms
     if run.started_at_ms is None:
         again_ms = min(again_ms, LOOK_AGAIN_MS)
     return Plan(status=status, look_again_in_ms=max(again_ms, 1))

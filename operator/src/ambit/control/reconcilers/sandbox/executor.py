@@ -44,6 +44,7 @@ from ambit.kube import AlreadyExists, Conflict, Forbidden, Invalid, KubeClient, 
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import AccountUnknown, HoldIdReused, HoldUnknown, LedgerClient, LedgerUnavailable
+from ambit.policy.runtime_slices import hold_id
 from ambit.telemetry.reasons import Progress
 
 Json = dict[str, Any]
@@ -109,7 +110,7 @@ class Executor:
 
     # -- the ledger ------------------------------------------------------------
     async def _look_up(self, path: str, sandbox: Sandbox, memory: Memory) -> None:
-        first_hold = runtime.hold_id(sandbox.metadata.namespace, manifests.session_id(sandbox), 0)
+        first_hold = hold_id(sandbox.metadata.namespace, manifests.session_id(sandbox))
         try:
             usage = await self._ledger.usage(wire.GetUsage(path))
         except AccountUnknown:
@@ -124,6 +125,8 @@ class Executor:
             message = f"the ledger does not hold {operation.parent} yet"
             return Obstacle(Progress.ACCOUNT_PENDING, message)
         memory.session = None  # asked anew: it may have been opened, or ended, before
+        if isinstance(answer, wire.Wait):
+            return Obstacle(Progress.WAITING_FOR_ROOM, answer.message)
         if isinstance(answer, wire.Refused) and answer.ended is None:
             return Obstacle(Progress.ACCOUNT_PENDING, answer.message)
         return None

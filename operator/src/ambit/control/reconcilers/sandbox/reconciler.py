@@ -7,7 +7,7 @@ from ambit.api import names
 from ambit.api.conditions import ConditionType, find
 from ambit.api.sandbox import Sandbox, SandboxStatus
 from ambit.control.obstacles import Obstacle
-from ambit.control.reconcilers.sandbox import manifests, runtime
+from ambit.control.reconcilers.sandbox import manifests
 from ambit.control.reconcilers.sandbox.decide import decide
 from ambit.control.reconcilers.sandbox.executor import Executor, clock_ms
 from ambit.control.reconcilers.sandbox.memory import Memory
@@ -20,6 +20,7 @@ from ambit.control.writer import Writer
 from ambit.kube import Key
 from ambit.ledger.client import LedgerUnavailable
 from ambit.policy import judge_sandbox
+from ambit.policy.runtime_slices import ASK_AGAIN_MS
 from ambit.telemetry import metrics
 from ambit.telemetry.reasons import Progress
 
@@ -140,7 +141,7 @@ class SandboxReconciler:
             run = run_of(snapshot.pod) if snapshot.pod is not None else Run()
             status = status_of(snapshot, run, None, away, self._now_ms())
             await self._settle_for(sandbox, memory, Plan(status=status))
-        return runtime.ASK_AGAIN_MS / 1000
+        return ASK_AGAIN_MS / 1000
 
     # -- memory and metrics ------------------------------------------------------
     def _memory(self, sandbox: Sandbox) -> Memory:

@@ -1,4 +1,4 @@
-"""Runtime is held in slices ahead of its use: what to ask of the ledger, and when the environment has to end.
+"""A container's runtime: what to ask of the ledger (the rule is `ambit.policy.runtime_slices`), and what to charge.
 
 Pure; all instants are milliseconds of one clock. A hold covers the runtime from `charged_ms` (what earlier holds of the
 session, expired while no operator ran, have already paid for) on. Until the container runs, nothing is used: the hold's
@@ -9,26 +9,20 @@ difference plus one second: never less than the truth.
 """
 
 from dataclasses import dataclass
-from hashlib import blake2s
 from typing import Final
 
-SLICE_MS: Final = 30_000
-AT_LEAST_MS: Final = 1_000
-RENEW_WHEN_LEFT_MS: Final = 10_000
-"""How much is left of the slice, or of an idle hold's life, when it is renewed."""
+from ambit.policy.runtime_slices import (
+    ASK_AGAIN_MS,
+    AT_LEAST_MS,
+    RENEW_WHEN_LEFT_MS,
+    SLICE_MS,
+    Standing,
+    container_margin_ms,
+)
+
 STOP_GRACE_S: Final = 1
 """What a container gets between SIGTERM and SIGKILL. Never 0, which forgets a running Pod."""
-STOP_MARGIN_MS: Final = 4_000
-"""So much before the end of what is held the container is told to stop, so that it has stopped by then: the grace, a
-second of rounding (below), and two until a busy node has done it."""
-LEAST_STOP_MARGIN_MS: Final = 2_000
-"""Of short runtimes: grace and rounding, without the slack for a busy node."""
-EXPIRY_SLACK_MS: Final = 5_000
-"""A hold outlives its slice by so much, so that a settlement comes before the expiry."""
-ASK_AGAIN_MS: Final = 1_000
 ROUNDING_MS: Final = 1_000
-LONGEST_FIRST_ID: Final = 112
-"""The ledger takes ids of 128 characters; the rest is for what a later hold adds."""
 
 
 @dataclass(frozen=True)
@@ -81,36 +75,25 @@ def outlook(hold: Hold, started_at_ms: int | None, now_ms: int) -> Outlook:
         keep = Extension(hold.id, hold.sequence + 1, 0, 0, SLICE_MS, deadline_ms=max(lives_ms, ASK_AGAIN_MS))
         return Outlook(keep, stop=False, look_again_in_ms=SLICE_MS - RENEW_WHEN_LEFT_MS)
 
-    left_ms = hold.covers_ms - ran_ms(started_at_ms, now_ms)
-    margin_ms = stop_margin_ms(hold.covers_ms)
-    if left_ms <= margin_ms:
+    standing = Standing(hold.covers_ms, ran_ms(started_at_ms, now_ms), container_margin_ms(hold.covers_ms))
+    told_in_ms, renewal_in_ms = standing.told_in_ms, standing.renewal_in_ms
+    if told_in_ms == 0:
         return Outlook(None, stop=True, look_again_in_ms=ASK_AGAIN_MS)
-    until_stop_ms = left_ms - margin_ms
-    if left_ms <= RENEW_WHEN_LEFT_MS:
+    if renewal_in_ms == 0:
         renew = Extension(
             hold.id,
             hold.sequence + 1,
             want_ms=SLICE_MS,
             at_least_ms=AT_LEAST_MS,
-            expires_in_ms=left_ms + SLICE_MS + EXPIRY_SLACK_MS,
-            deadline_ms=until_stop_ms,
+            expires_in_ms=standing.renewed_lives_ms,
+            deadline_ms=told_in_ms,
         )
-        return Outlook(renew, stop=False, look_again_in_ms=min(ASK_AGAIN_MS, until_stop_ms))
-    until_renewal_ms = left_ms - RENEW_WHEN_LEFT_MS
-    if hold.expires_at_ms < now_ms + left_ms:
+        return Outlook(renew, stop=False, look_again_in_ms=min(ASK_AGAIN_MS, told_in_ms))
+    if hold.expires_at_ms < now_ms + standing.left_ms:
         # It was made before the container started: its life has to last as long as what it holds.
-        outlast = Extension(hold.id, hold.sequence + 1, 0, 0, left_ms + EXPIRY_SLACK_MS, deadline_ms=until_stop_ms)
-        return Outlook(outlast, stop=False, look_again_in_ms=until_renewal_ms)
-    return Outlook(None, stop=False, look_again_in_ms=until_renewal_ms)
-
-
-def stop_margin_ms(covers_ms: int) -> int:
-    """How long before the end of `covers_ms` of runtime the container is told to stop.
-
-    Below 8 s it is half of the runtime, so that a short bound leaves the program something, but never less than 2 s:
-    what is bound to 2 s or less is stopped as soon as it has started.
-    """
-    return max(min(STOP_MARGIN_MS, covers_ms // 2), LEAST_STOP_MARGIN_MS)
+        outlast = Extension(hold.id, hold.sequence + 1, 0, 0, standing.lives_ms, deadline_ms=told_in_ms)
+        return Outlook(outlast, stop=False, look_again_in_ms=renewal_in_ms)
+    return Outlook(None, stop=False, look_again_in_ms=renewal_in_ms)
 
 
 def ran_ms(started_at_ms: int, until_ms: int) -> int:
@@ -125,15 +108,3 @@ def used_ms(started_at_ms: int | None, finished_at_ms: int | None, now_ms: int) 
     if finished_at_ms is None:
         return ran_ms(started_at_ms, now_ms)
     return max(finished_at_ms - started_at_ms, 0) + ROUNDING_MS
-
-
-def hold_id(namespace: str, session: str, charged_ms: int) -> str:
-    """The id of the hold that goes on after `charged_ms` of the session's runtime are spent.
-
-    `runtime/<namespace>/<session>` for the first, or a hash in place of names that are too long for an id. A later one
-    is needed where the first expired while no operator ran.
-    """
-    first = f"runtime/{namespace}/{session}"
-    if len(first) > LONGEST_FIRST_ID:
-        first = f"runtime/{blake2s(first.encode()).hexdigest()}"
-    return first if charged_ms == 0 else f"{first}/{charged_ms}"
