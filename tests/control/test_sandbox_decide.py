@@ -323,7 +323,12 @@ def test_the_end_is_close_then_settle_then_finished() -> None:
     assert isinstance(close, CloseSession)
     assert isinstance(settle, SettleRuntime)
     assert settle.used_ms == 9_000, "eight seconds by the kubelet's clock, and the one that it cut off"
-    closed = replace(OPEN, hold=None, ended=close.ending, spent=Amount(9_000_000, 12, 2, 9_000))
+    closed = replace(
+        OPEN,
+        hold=None,
+        ended=close.ending,
+        spent=Amount(usd_nanos=9_000_000, tokens=12, model_calls=2, runtime_ms=9_000),
+    )
     plan = decide(a_snapshot(pod=pod, session=closed), NOW_MS)
     assert said(plan, ConditionType.FINISHED)[:2] == ("True", "Completed")
     assert said(plan)[:2] == ("False", "Completed")
