@@ -1,0 +1,116 @@
+"""What a Budget's policies make of what is spent: warnings, top-ups, exhaustion, and in what order the parked wake.
+
+Pure: figures in, decisions out. Warnings and exhaustion look at what is spent alone, never at what is held: a hold may
+still be settled for nothing.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from ambit.ledger.amounts import Resource, Window
+from ambit.ledger.wire import TopUp
+
+Bound = tuple[Window, Resource]
+WAKE_EVERY_MS = 50
+"""Between two sessions that one account wakes: at most 20 a second, so that waking is no stampede."""
+
+
+class Said(msgspec.Struct, frozen=True, array_like=True):
+    """The highest percentage of a limit that was warned of in the window that began at `begun_ms`."""
+
+    begun_ms: int
+    percent: int
+
+
+def newly_reached(limit: int, spent: int, warn_at: Iterable[int], begun_ms: int, said: Said | None) -> tuple[int, ...]:
+    """The percentages of a limit that `spent` has reached and nobody was warned of in this window, lowest first.
+
+    A limit that was raised does not begin anew: each is said once in a window.
+    """
+    before = said.percent if said is not None and said.begun_ms == begun_ms else 0
+    if spent <= 0:
+        return ()
+    return tuple(sorted({percent for percent in warn_at if percent > before and spent * 100 >= percent * limit}))
+
+
+class Raise(msgspec.Struct, frozen=True, array_like=True):
+    """How much more a limit allows in the one window that began at `begun_ms`."""
+
+    begun_ms: int
+    amount: int
+
+
+def unapplied(top_ups: Iterable[TopUp], applied: Collection[str]) -> tuple[TopUp, ...]:
+    """Those that were never applied, each id once: whatever is edited, taken away or written again under an id."""
+    found: dict[str, TopUp] = {}
+    for top_up in top_ups:
+        if top_up.id not in applied:
+            found.setdefault(top_up.id, top_up)
+    return tuple(found.values())
+
+
+def raised(raises: Mapping[Bound, Raise], bound: Bound, begun_ms: int) -> int:
+    """How much more a limit allows in the window that began at `begun_ms`."""
+    found = raises.get(bound)
+    return found.amount if found is not None and found.begun_ms == begun_ms else 0
+
+
+def is_exhausted(window: Window, limit: int, spent: int, need: int, smallest: int | None) -> bool:
+    """Whether a refusal of `need` means that the limit is exhausted: there is no room for the smallest useful call.
+
+    `smallest` is the least that a call asked for in these days; None: this one is the first. A call that is larger than
+    the whole limit is refused and exhausts nothing: no new window would help it. Nor does a Minute exhaust anything.
+    """
+    if window is Window.MINUTE or need > limit:
+        return False
+    return spent + (need if smallest is None else min(need, smallest)) > limit
+
+
+def has_room(limit: int | None, spent: int, need: int) -> bool:
+    """Whether a session that was parked for `need` may try again. Where it never will fit, it may, and is told so."""
+    return limit is None or spent + need <= limit or need > limit
+
+
+class Parked(msgspec.Struct, frozen=True, array_like=True):
+    """For what a session waits: so much of a bound of the account that parked it."""
+
+    window: Window
+    resource: Resource
+    need: int
+
+
+class ParkingLot:
+    """The sessions that one account has parked, in the order of their parking, and when the next may wake."""
+
+    def __init__(self, waiting: Iterable[tuple[str, Parked]] = (), next_wake_ms: int = 0) -> None:
+        self._waiting = dict(waiting)
+        self.next_wake_ms = next_wake_ms
+        """Before that, none wakes."""
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._waiting
+
+    def waiting(self) -> list[tuple[str, Parked]]:
+        """All of them, the longest waiting first."""
+        return list(self._waiting.items())
+
+    def first(self) -> tuple[str, Parked]:
+        """The one that waits longest, and for what. Raises StopIteration where none does."""
+        return next(iter(self._waiting.items()))
+
+    def park(self, path: str, parked: Parked) -> None:
+        """Puts a session at the end; one that waits keeps its place."""
+        self._waiting.setdefault(path, parked)
+
+    def leave(self, path: str) -> None:
+        """Takes a session out that has ended, or that somebody else wakes."""
+        self._waiting.pop(path, None)
+
+    def wake(self, path: str, now_ms: int) -> None:
+        """Takes a session out, and has the next wait a moment."""
+        del self._waiting[path]
+        self.next_wake_ms = now_ms + WAKE_EVERY_MS
