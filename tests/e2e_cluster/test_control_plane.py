@@ -1,10 +1,8 @@
-"""The embedded control plane for real: side by side, killed, started again, and gone without a trace."""
+"""The embedded control plane for real: what it listens on, its processes, its API, and another one beside it."""
 
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -12,51 +10,33 @@ import pytest
 
 from e2e.cluster.commands import run, wait_until
 from e2e.cluster.embedded.provider import Embedded
-from e2e.cluster.errors import NotRunning, StepFailed
+from e2e.cluster.errors import StepFailed
 from e2e.cluster.progress import Progress
 from e2e.cluster.provider import Wanted
 from tests.e2e_cluster import machine_state
-from tests.e2e_cluster.own_cluster import DEADLINE_S, NAME, OTHER, kubectl, running, traces_of_others
+from tests.e2e_cluster.own_cluster import CONTROL_PLANE, DEADLINE_S, NAME, OTHER, kubectl, running
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.own_cluster,
     pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="the embedded cluster needs root"),
 ]
-CONTROL_PLANE = Wanted(nodes=0, fake_nodes=0)
 # etcd for clients and peers, apiserver, controller-manager, scheduler.
 PORTS = {"2379", "2380", "6443", "10257", "10259"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Generator[Embedded]:
+    """One for all of these tests: none takes away what another needs."""
     cluster = Embedded(NAME, Progress())
     cluster.down()
+    cluster.up(CONTROL_PLANE)
     yield cluster
     cluster.down()
 
 
-def test_it_leaves_the_machine_as_it_was(cluster: Embedded) -> None:
-    ignored = traces_of_others()
-    before = machine_state.read(ignored)
-    cluster.up(CONTROL_PLANE)
-    layout, _ = running()
-    during = machine_state.read(ignored).difference(before)
-    assert set(during) <= {"links", "routes", "folders"}, during
-    assert during["links"] == [layout.bridge]
-    assert machine_state.processes_of(NAME)
-
-    cluster.down()
-
-    assert machine_state.read(ignored).difference(before) == {}
-    assert machine_state.processes_of(NAME) == set()
-    assert cluster.status() == []
-    with pytest.raises(NotRunning):
-        cluster.kubeconfig()
-
-
 def test_nothing_of_it_listens_beyond_the_bridge(cluster: Embedded) -> None:
-    cluster.up(CONTROL_PLANE)
     host = running()[0].host
 
     def all_listen() -> bool:
@@ -66,32 +46,13 @@ def test_nothing_of_it_listens_beyond_the_bridge(cluster: Embedded) -> None:
     assert {address.rpartition(":")[0] for address in machine_state.listeners(NAME)} == {str(host)}
 
 
-def test_killing_its_first_process_ends_it_all_and_the_next_up_begins_anew(cluster: Embedded) -> None:
-    ignored = traces_of_others()
-    before = machine_state.read(ignored)
-    cluster.up(CONTROL_PLANE)
-    kubectl(cluster, "create", "namespace", "before-the-kill")
-    _, supervisor = running()
-
-    os.kill(supervisor.pid, signal.SIGKILL)
-
-    assert wait_until(lambda: machine_state.processes_of(NAME) == set(), DEADLINE_S)
-    assert cluster.status() == []
-    cluster.up(CONTROL_PLANE)
-    assert "before-the-kill" not in kubectl(cluster, "get", "namespaces", "--output=name")
-    cluster.down()
-    assert machine_state.read(ignored).difference(before) == {}
-
-
 def test_a_second_up_starts_nothing(cluster: Embedded) -> None:
-    cluster.up(CONTROL_PLANE)
     first = machine_state.processes_of(NAME)
     cluster.up(CONTROL_PLANE)
     assert machine_state.processes_of(NAME) == first
 
 
 def test_a_process_that_dies_is_started_again(cluster: Embedded) -> None:
-    cluster.up(CONTROL_PLANE)
     _, supervisor = running()
     scheduler = next(
         process
@@ -103,19 +64,9 @@ def test_a_process_that_dies_is_started_again(cluster: Embedded) -> None:
     assert wait_until(lambda: supervisor.processes()["kube-scheduler"].running, DEADLINE_S)
 
 
-def test_a_process_that_cannot_live_is_named_with_the_end_of_its_log(cluster: Embedded) -> None:
-    cluster.up(CONTROL_PLANE)
-    _, supervisor = running()
-    supervisor.start("broken", ["sh", "-c", "echo this is why; exit 1"])
-    with pytest.raises(StepFailed, match="this is why") as failure:
-        supervisor.wait(["broken"], lambda: False)
-    assert "logs/broken.log" in str(failure.value)
-
-
 def test_clusters_of_two_names_stand_side_by_side(cluster: Embedded) -> None:
     other = Embedded(OTHER, Progress())
     try:
-        cluster.up(CONTROL_PLANE)
         other.up(CONTROL_PLANE)
         kubectl(cluster, "create", "namespace", "only-here")
         here, there = running(NAME)[0], running(OTHER)[0]
@@ -129,7 +80,6 @@ def test_clusters_of_two_names_stand_side_by_side(cluster: Embedded) -> None:
 
 
 def test_a_token_for_an_audience_is_reviewed_for_that_audience_alone(cluster: Embedded) -> None:
-    cluster.up(CONTROL_PLANE)
     token = kubectl(cluster, "create", "token", "default", "--audience=ambit-gateway").strip()
 
     def reviewed(audience: str) -> bool:
@@ -146,7 +96,6 @@ def test_a_token_for_an_audience_is_reviewed_for_that_audience_alone(cluster: Em
 
 
 def test_the_authority_of_client_certificates_is_published(cluster: Embedded) -> None:
-    cluster.up(CONTROL_PLANE)
     data = kubectl(
         *(cluster, "get", "configmap", "extension-apiserver-authentication", "--namespace=kube-system"),
         "--output=jsonpath={.data.client-ca-file}",
@@ -155,7 +104,6 @@ def test_the_authority_of_client_certificates_is_published(cluster: Embedded) ->
 
 
 def test_pods_are_admitted_by_pod_security(cluster: Embedded) -> None:
-    cluster.up(CONTROL_PLANE)
     kubectl(cluster, "create", "namespace", "strict")
     kubectl(cluster, "label", "namespace", "strict", "pod-security.kubernetes.io/enforce=restricted")
     assert wait_until(
@@ -178,9 +126,9 @@ def test_fake_nodes_are_ready_and_take_only_pods_that_ask_for_them(cluster: Embe
         ]
 
 
-def test_commands_on_a_cluster_that_is_not_there_say_how_to_start_it(cluster: Embedded) -> None:
-    command = [sys.executable, "-m", "e2e.cluster", "load", "--provider", "embedded", "--name", NAME, "image"]
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert failed.returncode == 1
-    assert f"python -m e2e.cluster up --name {NAME}" in failed.stderr
-    assert "Traceback" not in failed.stderr
+def test_a_process_that_cannot_live_is_named_with_the_end_of_its_log(cluster: Embedded) -> None:
+    _, supervisor = running()
+    supervisor.start("broken", ["sh", "-c", "echo this is why; exit 1"])
+    with pytest.raises(StepFailed, match="this is why") as failure:
+        supervisor.wait(["broken"], lambda: False)
+    assert "logs/broken.log" in str(failure.value)

@@ -21,10 +21,11 @@ from e2e.cluster.provider import Wanted
 from e2e.cluster.upstream import build
 from e2e.cluster.upstream.catalogue import COREDNS, NODE_TOOLS
 from tests.e2e_cluster import machine_state
-from tests.e2e_cluster.own_cluster import DEADLINE_S, NAME, kubectl, running, traces_of_others
+from tests.e2e_cluster.own_cluster import DEADLINE_S, NAME, kubectl, running, the_machine
 
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.own_cluster,
     pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="the embedded cluster needs root"),
 ]
@@ -35,7 +36,7 @@ ONE_NODE = Wanted(nodes=1, fake_nodes=0)
 @pytest.fixture(scope="module")
 def before() -> machine_state.MachineState:
     Embedded(NAME, Progress()).down()
-    return machine_state.read(traces_of_others())
+    return the_machine()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,7 @@ def a_policy(cluster: Embedded, pod: str) -> None:
 def test_a_running_cluster_changes_no_setting_no_mount_and_no_firewall_of_the_machine(
     cluster: Embedded, before: machine_state.MachineState
 ) -> None:
-    difference = machine_state.read(traces_of_others()).difference(before)
+    difference = the_machine().difference(before)
     assert {"links", "routes", "cgroups"} <= set(difference)
     assert set(difference) <= {"links", "routes", "cgroups", "folders"}, difference
 
@@ -123,7 +124,7 @@ def test_pods_reach_services_by_name_and_the_api(cluster: Embedded, pod: str) ->
 
 
 def test_pods_have_no_way_out_of_the_machine(cluster: Embedded, pod: str) -> None:
-    gateway = next(line.split()[2] for line in machine_state.read().routes if line.startswith("default via"))
+    gateway = next(line.split()[2] for line in the_machine().routes if line.startswith("default via"))
     assert not reaches(cluster, pod, f"{gateway}:53")
 
 
@@ -210,7 +211,7 @@ def test_killing_its_first_process_ends_pods_and_mounts_too_and_a_new_cluster_st
     os.kill(supervisor.pid, signal.SIGKILL)
 
     assert wait_until(lambda: machine_state.processes_of(NAME) == set(), DEADLINE_S)
-    killed = machine_state.read(traces_of_others()).difference(before)
+    killed = the_machine().difference(before)
     assert set(killed) <= {"links", "routes", "cgroups", "folders"}, killed
     cluster.up(ONE_NODE)
     assert all(component.healthy for component in cluster.status())
@@ -219,5 +220,5 @@ def test_killing_its_first_process_ends_pods_and_mounts_too_and_a_new_cluster_st
 def test_down_leaves_the_machine_as_it_was(cluster: Embedded, before: machine_state.MachineState) -> None:
     cluster.up(ONE_NODE)
     cluster.down()
-    assert machine_state.read(traces_of_others()).difference(before) == {}
+    assert the_machine().difference(before) == {}
     assert machine_state.processes_of(NAME) == set()

@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 STATE_ROOT = Path("/var/lib/ambit")
+BRIDGE_ALIAS = "ambit cluster "
 SLOTS = 250
 # 198.18.0.0/15 is set aside for benchmarks (RFC 2544): no machine's own network uses it.
 _NODES = IPv4Network("198.18.0.0/16")
@@ -59,7 +60,7 @@ class Layout:
     @property
     def bridge_alias(self) -> str:
         """Marks the bridge as ours: only a link that carries it is ever removed."""
-        return f"ambit cluster {self.name}"
+        return f"{BRIDGE_ALIAS}{self.name}"
 
     @property
     def subnet(self) -> IPv4Network:

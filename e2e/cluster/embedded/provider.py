@@ -39,7 +39,7 @@ class Embedded:
         if wanted.nodes:
             packages.require(packages.NODE, self._progress)
         binaries = build.ensure(artifacts(wanted), self._progress)
-        with _lock(f"cluster-{self._name}"):
+        with lock(f"cluster-{self._name}"):
             layout, running = self._begun()
             _link_binaries(layout, binaries)
             nodes = [layout.node(number) for number in range(1, wanted.nodes + 1)]
@@ -54,7 +54,7 @@ class Embedded:
 
     def down(self) -> None:
         _check_rights()
-        with _lock(f"cluster-{self._name}"):
+        with lock(f"cluster-{self._name}"):
             layout = machine.place(self._name)
             running = session.connect(layout)
             if running is not None:
@@ -97,7 +97,7 @@ class Embedded:
         return layout, running
 
     def _begun(self) -> tuple[Layout, Session]:
-        with _lock("places"):
+        with lock("places"):
             layout = machine.place(self._name)
             running = session.connect(layout)
             if running is not None:
@@ -134,7 +134,7 @@ class Embedded:
 
 
 @contextmanager
-def _lock(name: str) -> Generator[None]:
+def lock(name: str) -> Generator[None]:
     """One change at a time to a cluster, and one cluster at a time that looks for its subnet."""
     build.cache_folder().mkdir(parents=True, exist_ok=True)
     with (build.cache_folder() / f".{name}.lock").open("w") as file:
