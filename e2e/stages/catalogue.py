@@ -1,7 +1,6 @@
 """The stages of `make test`."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from e2e.stages.plan import ClusterNeed, Stage
@@ -11,17 +10,21 @@ PYTHON = sys.executable
 TOOLS = Path(PYTHON).parent
 NODE = ClusterNeed("ambit-test", nodes=1)
 CONTROL_PLANE = ClusterNeed("ambit-test-api", nodes=0)
+OWN_CLUSTERS = ("ambit-self-a", "ambit-self-b")
+"""Those that tests start themselves (tests/e2e_cluster/own_cluster.py)."""
 
-# Lanes: what computes, what waits for an apiserver, what waits for a node.
+# The lanes: what computes; what needs an apiserver alone, or whole clusters of its own; what needs a node.
 CODE, API, PODS = "code", "api", "pods"
 
+TESTS_ON_A_NODE_AT_ONCE = 4
+"""They mostly wait: for Pods to start, for a status to be written."""
+DISRUPTIVE = ("tests/cluster/test_faults.py", "tests/cluster/test_lifecycle.py")
+"""They take away what all tests on a node share, so they run after the others, one at a time."""
 
-def pytest(
-    name: str, limit_s: int, marks: str, lane: str, after: Sequence[str], cluster: ClusterNeed | None = None
-) -> Stage:
-    """A stage that runs the tests of these marks; the run closes with how many of them passed."""
-    command = [PYTHON, "-m", "pytest", "-m", marks, f"--junit-xml={junit(name)}"]
-    return Stage(name, command, limit_s, lane, after, cluster)
+
+def pytest(name: str, marks: str, *arguments: str) -> list[str]:
+    """The command of a stage that runs the tests of these marks; the run closes with how many of them passed."""
+    return [PYTHON, "-m", "pytest", "-m", marks, f"--junit-xml={junit(name)}", *arguments]
 
 
 STAGES = (
@@ -30,10 +33,30 @@ STAGES = (
     Stage("types", [str(TOOLS / "pyright")], 300, CODE),
     Stage("contracts", [str(TOOLS / "lint-imports")], 60, CODE),
     Stage("generated", [PYTHON, "-m", "ambit.api.generate", "--check"], 60, CODE),
-    pytest("unit", 900, "not integration and not cluster", CODE, after=["build"]),  # the chart's tests call helm
+    # The chart's tests call helm, which is built with all the rest where it is not there.
+    Stage("unit", pytest("unit", "not integration and not cluster"), 900, CODE, after=["build"]),
     Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1200, PODS),
     Stage("images", [PYTHON, "-m", "e2e.images", "build"], 600, PODS),
-    Stage("quickstart", [PYTHON, "-m", "e2e.demo", "--name", NODE.name, "up"], 900, PODS, ["images"], NODE),
-    pytest("cluster", 1500, "cluster", PODS, ["quickstart"], NODE),
-    pytest("integration", 900, "integration", API, ["images"], CONTROL_PLANE),
+    Stage(
+        "quickstart", [PYTHON, "-m", "e2e.demo", "--name", NODE.name, "up"], 900, PODS, after=["images"], cluster=NODE
+    ),
+    Stage(
+        "cluster",
+        pytest(
+            *("cluster", "cluster and not machine", "--numprocesses", str(TESTS_ON_A_NODE_AT_ONCE)),
+            *("--dist=worksteal", *(f"--ignore={path}" for path in DISRUPTIVE)),
+        ),
+        *(900, PODS),
+        after=["quickstart"],
+        cluster=NODE,
+    ),
+    Stage("faults", pytest("faults", "cluster", *DISRUPTIVE), 900, PODS, after=["cluster"], cluster=NODE),
+    Stage(
+        "integration",
+        pytest("integration", "integration and not machine"),
+        *(900, API),
+        after=["images"],
+        cluster=CONTROL_PLANE,
+    ),
+    Stage("machine", pytest("machine", "machine"), 900, API, after=["images"], starts=OWN_CLUSTERS),
 )

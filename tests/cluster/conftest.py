@@ -1,5 +1,6 @@
 """Ambit installed on a real cluster, namespaces of a test's own, and sessions run as a person runs them."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from tests.cluster.manifests import MODEL_NAMESPACE, a_scripted_model
 Manifest = dict[str, Any]
 AMBIT = str(Path(sys.executable).parent / "ambit")
 POLL_S = 0.2
+GONE_WITHIN_S = 90
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,43 @@ class Cluster:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Cluster:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """Ambit, installed by the chart from images of this checkout, on the cluster that the stage brought up."""
-    return Cluster(install(os.environ.get("AMBIT_CLUSTER", NODE.name), None, Progress()))
+    name = os.environ.get("AMBIT_CLUSTER", NODE.name)
+    own = tmp_path_factory.getbasetemp()
+    return Cluster(_installed_once(name, own.parent if "PYTEST_XDIST_WORKER" in os.environ else own))
+
+
+def _installed_once(name: str, folder: Path) -> Installed:
+    """Installs, unless another of this run's processes has: all of them share `folder`."""
+    record = folder / "installed.json"
+    with (folder / "installed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not record.exists():
+            done = install(name, None, Progress())
+            record.write_text(json.dumps({"kubeconfig": str(done.kubeconfig), "images": dict(done.images)}))
+    there = json.loads(record.read_text())
+    return Installed(Path(there["kubeconfig"]), there["images"])
+
+
+@pytest.fixture(scope="session")
+def namespaces(cluster: Cluster) -> Iterator[list[str]]:
+    """The names of all tests' namespaces. That each goes away is checked at the end: deletion leaves nothing behind."""
+    made: list[str] = []
+    yield made
+    if made:
+        names = [f"namespace/{name}" for name in made]
+        cluster.kubectl("wait", "--for=delete", *names, f"--timeout={GONE_WITHIN_S}s")
 
 
 @pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """A namespace for one test; that it goes away again is part of the test: deletion leaves nothing behind."""
+def namespace(cluster: Cluster, namespaces: list[str]) -> Iterator[str]:
+    """A namespace for one test. Kubernetes takes some ten seconds to delete one, so the next test begins meanwhile."""
     name = f"t-{uuid.uuid4().hex[:8]}"
     cluster.kubectl("create", "namespace", name)
+    namespaces.append(name)
     yield name
-    cluster.kubectl("delete", "namespace", name, "--timeout=90s")
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="session")

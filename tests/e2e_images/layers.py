@@ -4,6 +4,8 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +19,14 @@ def traces_of_settings(layout: Path, secrets: dict[str, bytes]) -> list[str]:
     """What an image holds of the secrets of its build, or of any package settings: one line for each find."""
     config, layers = _read(layout)
     found = [f"environment: {entry}" for entry in config.get("Env", []) if _SETTINGS_VARIABLES.match(entry)]
-    own = _certificates(secrets["ca-bundle"])
-    files = [file for layer in layers for file in _files(layout, layer)]
-    for name, content in files:
-        if name.startswith(_OF_DEBIAN):
-            own -= _certificates(content)
-    needles = {*own, *_secret_values(secrets)}
-    for name, content in files:
-        if _SETTINGS_FILES.search(name):
-            found.append(f"file: {name}")
-        elif any(needle in _unwrapped(content) for needle in needles):
-            found.append(f"content: {name}")
+    needles = frozenset({*_certificates(secrets["ca-bundle"]), *_secret_values(secrets)})
+    files = [file for layer in layers for file in _searched(_blob(layout, layer["digest"]).resolve(), needles)]
+    of_debian = {held for file in files if file.name.startswith(_OF_DEBIAN) for held in file.certificates}
+    for file in files:
+        if _SETTINGS_FILES.search(file.name):
+            found.append(f"file: {file.name}")
+        elif file.needles - of_debian:
+            found.append(f"content: {file.name}")
     return found
 
 
@@ -37,8 +36,36 @@ def _read(layout: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return json.loads(_blob(layout, manifest["config"]["digest"]).read_text())["config"], manifest["layers"]
 
 
-def _files(layout: Path, layer: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(_blob(layout, layer["digest"])) as archive:
+@dataclass(frozen=True)
+class _File:
+    """One file of a layer: its certificates where it is one of Debian's, and the needles that its content has."""
+
+    name: str
+    certificates: frozenset[bytes]
+    needles: frozenset[bytes]
+
+
+@cache
+def _searched(layer: Path, needles: frozenset[bytes]) -> tuple[_File, ...]:
+    """The files of a layer. Images share most of their layers, and each of those is read once."""
+    return tuple(
+        _File(
+            name,
+            frozenset(_certificates(content)) if name.startswith(_OF_DEBIAN) else frozenset(),
+            _held(_unwrapped(content), needles),
+        )
+        for name, content in _files(layer)
+    )
+
+
+def _held(content: bytes, needles: frozenset[bytes]) -> frozenset[bytes]:
+    """The needles that are in it. All certificates begin alike, and few files hold even that beginning."""
+    beginnings = {start for start in {needle[:4] for needle in needles} if start in content}
+    return frozenset(needle for needle in needles if needle[:4] in beginnings and needle in content)
+
+
+def _files(layer: Path) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(layer) as archive:
         for member in archive:
             stream = archive.extractfile(member) if member.isreg() else None
             if stream is not None:

@@ -65,6 +65,7 @@ def test_traces_are_found(tmp_path: Path, files: dict[str, bytes], environment: 
 
 
 @pytest.mark.cluster
+@pytest.mark.machine
 @pytest.mark.timeout(600)
 def test_no_image_holds_package_settings_and_none_runs_as_root() -> None:
     root = cache_folder(os.environ)
@@ -75,6 +76,7 @@ def test_no_image_holds_package_settings_and_none_runs_as_root() -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.machine
 @pytest.mark.timeout(600)
 def test_a_build_that_fails_leaves_no_container_and_no_mount(tmp_path: Path) -> None:
     root = cache_folder(os.environ)

@@ -4,6 +4,7 @@ import pytest
 
 from e2e.stages.catalogue import STAGES
 from e2e.stages.plan import ClusterNeed, Stage, startable, superfluous
+from tests.e2e_cluster import own_cluster
 
 NODE = ClusterNeed("node", nodes=1)
 
@@ -50,6 +51,11 @@ def test_every_stage_of_make_test_gets_its_turn(chosen: tuple[Stage, ...]) -> No
         now = startable(chosen, passed, set())
         assert now, f"nothing can start after {passed}"
         passed |= {stage.name for stage in now}
+
+
+def test_the_clusters_that_tests_start_are_taken_down_should_their_stage_be_killed() -> None:
+    (stage,) = (stage for stage in STAGES if stage.starts)
+    assert set(stage.starts) == {own_cluster.NAME, own_cluster.OTHER}
 
 
 def test_a_cluster_of_one_name_has_one_shape() -> None:
