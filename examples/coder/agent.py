@@ -100,7 +100,7 @@ def improve(client: openai.OpenAI, repository: Path, function: Function) -> None
         say(f"{function.name}: the model had nothing to say")
         return
     document(function, sentence)
-    if not git(repository, "status", "--porcelain"):
+    if not git(repository, "status", "--porcelain", "--untracked-files=no"):
         say(f"{function.name}: nothing new")
         return
     if not tests_pass(repository):

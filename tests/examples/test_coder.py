@@ -1,7 +1,9 @@
 """The quickstart's container Agent as an ordinary program, against a server that answers, and then refuses for good."""
 
+import ast
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,10 +68,12 @@ def chunk(text: str) -> dict[str, Any]:
 
 
 @contextmanager
-def a_running_coder(home: Path, url: str) -> Generator[tuple["subprocess.Popen[str]", Callable[[str], list[str]]]]:
+def a_running_coder(
+    home: Path, url: str, project: Path = CODER / "project"
+) -> Generator[tuple["subprocess.Popen[str]", Callable[[str], list[str]]]]:
     """The agent's process, and a way to read its lines up to one that contains a text."""
     bundle = home / "textkit.bundle"
-    subprocess.run([CODER / "make-bundle.sh", CODER / "project", bundle], check=True)
+    subprocess.run([CODER / "make-bundle.sh", project, bundle], check=True)
     environ = {"PATH": os.environ["PATH"], "HOME": str(home), "BUNDLE": str(bundle), "AMBIT_INPUT": "document it"}
     environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "a-token"}
     command = [sys.executable, str(CODER / "agent.py")]
@@ -95,9 +99,19 @@ def a_running_coder(home: Path, url: str) -> Generator[tuple["subprocess.Popen[s
         output.close()
 
 
+def in_repository(home: Path, *arguments: str) -> str:
+    """What git prints in the repository that the agent works on."""
+    command = ["git", "-C", str(home / "textkit"), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def commits(home: Path) -> list[str]:
-    log = ["git", "-C", str(home / "textkit"), "log", "--author=coder", "--format=%s"]
-    return subprocess.run(log, check=True, capture_output=True, text=True).stdout.splitlines()
+    return in_repository(home, "log", "--author=coder", "--format=%s").splitlines()
+
+
+def functions_of(file: Path) -> list[str]:
+    """Their names, in the order in which the agent takes them."""
+    return [node.name for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]
 
 
 def test_it_commits_what_the_model_says_until_it_sees_a_402_and_then_goes_on_without_a_model(tmp_path: Path) -> None:
@@ -120,6 +134,53 @@ def test_it_commits_what_the_model_says_until_it_sees_a_402_and_then_goes_on_wit
         assert commits(tmp_path) == ["Document numbering", "Document indent"]
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
+
+
+A_RULE = """
+import inspect
+import unittest
+
+from textkit import lines
+
+
+class Documentation(unittest.TestCase):
+    def test_what_is_documented_begins_with_a_verb(self):
+        for _, function in inspect.getmembers(lines, inspect.isfunction):
+            assert (inspect.getdoc(function) or "Does it").split()[0].endswith("s"), function
+"""
+"""A test of the repository that an edit can break."""
+
+
+def test_an_edit_that_breaks_the_repositorys_tests_is_taken_back_and_only_one_that_passes_is_committed(
+    tmp_path: Path,
+) -> None:
+    project = tmp_path / "project"
+    shutil.copytree(CODER / "project", project)
+    (project / "tests" / "test_documentation.py").write_text(A_RULE)
+    first, second = functions_of(project / "textkit" / "lines.py")[:2]
+    answers: list[str | int] = ["A function of lines.", "Does its work.", f"Document {second}", 402]
+    with a_model_server(answers) as url, a_running_coder(tmp_path, url, project) as (_, until):
+        seen = until("commits of mine")
+        assert f"{first}: broke the tests, taken back" in seen
+        assert [line.rpartition(" Document ")[2] for line in seen if "committed" in line] == [second]
+        until("tests pass")
+    assert commits(tmp_path) == [f"Document {second}"]
+    assert in_repository(tmp_path, "diff", "HEAD") == ""
+    kept = in_repository(tmp_path, "show", "HEAD:textkit/lines.py")
+    assert ("A function of lines" in kept, "Does its work" in kept) == (False, True)
+
+
+def test_an_edit_that_changes_nothing_is_not_committed(tmp_path: Path) -> None:
+    first, second, third = functions_of(CODER / "project" / "textkit" / "lines.py")
+    others = [name for file in ("slugs", "words") for name in functions_of(CODER / "project/textkit" / f"{file}.py")]
+    # Once round, each documented and committed; then the same again.
+    answers: list[str | int] = []
+    for name in (first, second, third, *others):
+        answers += ["Does its work.", f"Document {name}"]
+    with a_model_server([*answers, "Does its work.", 402]) as url, a_running_coder(tmp_path, url) as (_, until):
+        seen = until("commits of mine")
+    assert f"{first}: nothing new" in seen
+    assert len(commits(tmp_path)) == len(answers) // 2
 
 
 def test_another_refusal_than_402_ends_it_with_an_error(tmp_path: Path) -> None:
