@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import anthropic
 import httpx
@@ -18,6 +19,7 @@ from ambit.gateway.models.openai_chat import OpenAIChat
 from ambit.gateway.server.http import Request
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
+from ambit.ledger.client import Held
 from ambit.policy.routes import bind_models
 from tests.gateway import harness
 from tests.gateway.harness import Gateway, Tenant, calls
@@ -213,20 +215,20 @@ async def test_a_kill_that_is_heard_of_before_the_hold_was_granted_cuts_the_call
     async with harness.running(tmp_path) as gateway:
         tenant = await gateway.tenant(scripts={"silent": "hang_after=0"})
         token = await tenant.open()
-        reserve = gateway.ledger.reserve
+        hold = gateway.ledger.hold
         answered_at = 0.0
 
-        async def overtaken_by_the_kill(op: wire.Reserve) -> wire.Granted | wire.Refused | wire.Wait:
+        async def overtaken_by_the_kill(*args: Any) -> Held | wire.Refused | wire.Wait:
             nonlocal answered_at
-            answer = await reserve(op)
-            assert isinstance(answer, wire.Granted)
+            answer = await hold(*args)
+            assert isinstance(answer, Held)
             handled.clear()
             await gateway.operator.kill(wire.Kill(path=tenant.session(), reason="enough", by="test"))
             await handled.wait()
             answered_at = monotonic()
             return answer
 
-        monkeypatch.setattr(gateway.ledger, "reserve", overtaken_by_the_kill)
+        monkeypatch.setattr(gateway.ledger, "hold", overtaken_by_the_kill)
         async with tenant.openai(token, max_retries=0, timeout=5) as client:
             with pytest.raises(openai.APIStatusError) as refused:
                 await client.chat.completions.create(model="silent", messages=HELLO, max_tokens=50)

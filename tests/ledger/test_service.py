@@ -80,6 +80,11 @@ async def post(server: Server, body: str, token: str | None = "user-gateway", pa
         return await http.post(path, content=body, headers=headers)
 
 
+async def client_get(server: Server, path: str) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        return await http.get(path, headers={"Authorization": "Bearer user-gateway"})
+
+
 async def test_nobody_without_a_components_token_is_heard(tmp_path: Path) -> None:
     async with running(tmp_path / "data") as server:
         for token in (None, "forged", "user-unknown"):
@@ -158,6 +163,25 @@ async def test_events_go_on_where_they_broke_off_and_say_when_they_cannot(tmp_pa
             assert "LimitsChanged" in (await first_lines(seen))[1]
             for unknown in ("1-999", "0-1", "nonsense"):
                 assert "Resynchronised" in (await first_lines(unknown))[1]
+
+
+async def test_whoever_asks_for_it_hears_something_often_after_all_that_was_journalled(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as server, server.client("operator") as operator, server.client() as gateway:
+        await a_session(server, calls=9)
+        heard = asyncio.Event()
+        events = gateway.events(silence_ms=20, heard=heard.set)
+        assert await anext(events) == wire.Resynchronised()
+        following = asyncio.ensure_future(anext(events))
+        for _ in range(3):
+            heard.clear()
+            async with asyncio.timeout(1):  # by itself the ledger would say nothing for five seconds
+                await heard.wait()
+        await operator.kill(wire.Kill(SESSION, "test", "ada"))
+        assert await following == wire.SessionKilled(SESSION, "Killed")
+        await events.aclose()
+        for wrong in ("0", "60001", "soon"):
+            answer = await client_get(server, f"/v1/events?silenceMs={wrong}")
+            assert (answer.status_code, "silenceMs" in answer.text) == (400, True)
 
 
 async def test_health_and_metrics_of_the_tree(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from ambit.ledger.events import Events
 from ambit.ledger.writer import LedgerStopped
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
-EVENT_SILENCE_S = 5.0
+EVENT_SILENCE_MS = 5_000
+"""How long a listener hears nothing at most, unless it asks for another `silenceMs`."""
+MAX_EVENT_SILENCE_MS = 60_000
 VERSION_HEADER = "x-ambit-ledger-version"
 
 
@@ -60,9 +62,12 @@ class Service:
         events = self._events()
         if events is None:
             _refuse(web.HTTPServiceUnavailable, "this ledger is not the writer: it stands by")
+        silence_ms = request.query.get("silenceMs", str(EVENT_SILENCE_MS))
+        if not silence_ms.isdecimal() or not 1 <= int(silence_ms) <= MAX_EVENT_SILENCE_MS:
+            _refuse(web.HTTPBadRequest, f"silenceMs is {silence_ms!r}: write 1 to {MAX_EVENT_SILENCE_MS}")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
-        async for frame in events.listen(request.headers.get("Last-Event-ID"), EVENT_SILENCE_S):
+        async for frame in events.listen(request.headers.get("Last-Event-ID"), int(silence_ms) / 1000):
             await response.write(frame)
         return response
 
