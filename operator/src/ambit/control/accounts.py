@@ -4,6 +4,7 @@ The ledger takes the same account twice without a change, so after a start, and 
 been missed, all are put again. Parents come first: an account is put once the one above it is.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from datetime import datetime
 from ambit.ledger import wire
 from ambit.ledger.amounts import Limit, Resource, Window
 from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerError, LedgerUnavailable
-from ambit.policy import Account
+from ambit.policy import Account, AccountLimit
 
 
 @dataclass(frozen=True)
@@ -81,5 +82,10 @@ class Accounts:
 
 def put_operation(account: Account, time_zone: str) -> wire.PutAccount:
     """What policy says an account is, in the ledger's words."""
-    limits = tuple(Limit(Window(limit.window), Resource(limit.resource), limit.amount) for limit in account.limits)
+    limits = ledger_limits(account.limits)
     return wire.PutAccount(path=account.path, parent=account.parent, limits=limits, time_zone=time_zone)
+
+
+def ledger_limits(limits: Iterable[AccountLimit]) -> tuple[Limit, ...]:
+    """What policy says the limits of an account are, in the ledger's words."""
+    return tuple(Limit(Window(limit.window), Resource(limit.resource), limit.amount) for limit in limits)

@@ -92,11 +92,19 @@ def ledger_away() -> RefusedCall:
     )
 
 
+def apiserver_away(message: str) -> RefusedCall:
+    """503: who is asking, or whether they may, cannot be found out."""
+    return RefusedCall(503, Refusal.APISERVER_AWAY, message, retry_after_s=AWAY_RETRY_AFTER_S)
+
+
+def not_yet(message: str) -> RefusedCall:
+    """503: something that is on its way has not arrived."""
+    return RefusedCall(503, Refusal.NOT_YET_KNOWN, message, retry_after_s=AWAY_RETRY_AFTER_S)
+
+
 def not_yet_known(what: str) -> RefusedCall:
     """503: it may have been created a moment ago."""
-    return RefusedCall(
-        503, Refusal.NOT_YET_KNOWN, f"{what} is not known to the gateway yet", retry_after_s=AWAY_RETRY_AFTER_S
-    )
+    return not_yet(f"{what} is not known to the gateway yet")
 
 
 def route_unusable(problem: Problem) -> RefusedCall:

@@ -92,6 +92,17 @@ class SessionPolicy:
     """Models that are named and cannot be called now, and why; the session runs without them."""
     bounds: SessionBounds
 
+    @property
+    def limits(self) -> tuple[AccountLimit, ...]:
+        """Of the session's account: its bounds, each over its lifetime."""
+        amounts = {
+            ResourceName.USD: self.bounds.usd_nanos,
+            ResourceName.TOKENS: self.bounds.tokens,
+            ResourceName.MODEL_CALLS: self.bounds.model_calls,
+            ResourceName.RUNTIME: self.bounds.runtime_ms,
+        }
+        return tuple(AccountLimit(Window.LIFETIME, resource, amount) for resource, amount in amounts.items())
+
 
 @dataclass(frozen=True)
 class Allowed:

@@ -55,11 +55,8 @@ class IsolateHosts:
         try:
             identity = await self._reviewer.token_review(token, (GATEWAY_AUDIENCE,))
         except ApiError as error:
-            raise RefusedCall(
-                503,
-                Refusal.APISERVER_AWAY,
-                "the apiserver does not answer, and the caller's token cannot be reviewed without it",
-                retry_after_s=refusals.AWAY_RETRY_AFTER_S,
+            raise refusals.apiserver_away(
+                "the apiserver does not answer, and the caller's token cannot be reviewed without it"
             ) from error
         pod_uid = identity.pod_uid if identity is not None else None
         if len(self._reviewed) >= MAX_REVIEWS:

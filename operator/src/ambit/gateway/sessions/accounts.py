@@ -5,12 +5,12 @@ import logging
 import secrets
 from typing import Final
 
-from ambit.gateway.refusals import ledger_away
-from ambit.gateway.sessions.refusals import by_ledger, not_yet
+from ambit.gateway.refusals import ledger_away, not_yet
+from ambit.gateway.sessions.refusals import by_ledger
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerError, LedgerUnavailable
-from ambit.policy.bounds import SessionBounds
+from ambit.policy.verdict import SessionPolicy
 from ambit.telemetry.reasons import SessionEnd
 
 ACCOUNT_PATIENCE_S: Final = 5.0
@@ -28,15 +28,9 @@ def new_session_id() -> str:
     return "s-" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
 
 
-def limits(bounds: SessionBounds) -> tuple[Limit, ...]:
-    """A session's bounds as the limits of its account."""
-    amounts = {
-        Resource.USD: bounds.usd_nanos,
-        Resource.TOKENS: bounds.tokens,
-        Resource.MODEL_CALLS: bounds.model_calls,
-        Resource.RUNTIME: bounds.runtime_ms,
-    }
-    return tuple(Limit(Window.LIFETIME, resource, amount) for resource, amount in amounts.items())
+def limits(policy: SessionPolicy) -> tuple[Limit, ...]:
+    """Those of a session's account, in the ledger's words."""
+    return tuple(Limit(Window(limit.window), Resource(limit.resource), limit.amount) for limit in policy.limits)
 
 
 async def open_account(ledger: LedgerClient, opening: wire.Open) -> None:

@@ -10,14 +10,14 @@ from ambit.api.agent import Agent
 from ambit.api.base import InvalidObject, ObjectKey
 from ambit.api.common import BoundsOverride
 from ambit.api.environment import ContainerEnvironment
-from ambit.gateway.refusals import ledger_away
+from ambit.gateway.refusals import ledger_away, not_yet
 from ambit.gateway.sessions import isolate
 from ambit.gateway.sessions.accounts import close_account, limits, new_session_id, open_account
 from ambit.gateway.sessions.code import bundle, sizes
 from ambit.gateway.sessions.container import ContainerConductor
 from ambit.gateway.sessions.hosts import HostClient
 from ambit.gateway.sessions.placing import choose
-from ambit.gateway.sessions.refusals import by_ledger, not_yet, refused
+from ambit.gateway.sessions.refusals import by_ledger, refused
 from ambit.gateway.sessions.run import Ending, Run
 from ambit.gateway.sessions.runtime import ROOM_PATIENCE_S, RuntimeHold
 from ambit.gateway.sessions.sandboxes import MAX_INPUT_BYTES, sandbox
@@ -203,7 +203,7 @@ class Opener:
             path=run.path,
             parent=policy.account_parent,
             grace_ms=grace_ms,
-            limits=limits(policy.bounds),
+            limits=limits(policy),
             attributes=dict(attributes),
         )
         await open_account(self._ledger, opening)

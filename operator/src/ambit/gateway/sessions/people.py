@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ambit.api.names import GROUP
 from ambit.gateway.models.wire_format import RefusedCall
-from ambit.gateway.refusals import AWAY_RETRY_AFTER_S
+from ambit.gateway.refusals import apiserver_away
 from ambit.gateway.sessions.refusals import refused
 from ambit.kube import Access, ApiError, Identity, KubeClient
 from ambit.telemetry.reasons import Refusal
@@ -119,11 +119,7 @@ def nobody() -> RefusedCall:
 
 
 def _apiserver_away(error: ApiError) -> RefusedCall:
-    return refused(
-        Refusal.APISERVER_AWAY,
-        f"identity and rights cannot be checked: {error.message}",
-        retry_after_s=AWAY_RETRY_AFTER_S,
-    )
+    return apiserver_away(f"identity and rights cannot be checked: {error.message}")
 
 
 def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:

@@ -1,7 +1,7 @@
 """How a request of people and services is refused.
 
-What a ledger's denial means for a caller is the rule of `ambit.gateway.refusals`; here are the other reasons, and the
-JSON that all are answered with.
+What a ledger's denial means for a caller, and when to try again, are the rules of `ambit.gateway.refusals`; here are
+the refusals for good that only these callers get, and the JSON that all are answered with.
 """
 
 from datetime import UTC, datetime
@@ -9,8 +9,8 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from ambit.gateway.models.wire_format import RefusedCall, refusal_fields, refusal_headers
-from ambit.gateway.refusals import AWAY_RETRY_AFTER_S, waited
 from ambit.gateway.refusals import refused as refused_by_ledger
+from ambit.gateway.refusals import waited
 from ambit.ledger import wire
 from ambit.telemetry.reasons import Refusal
 
@@ -21,19 +21,12 @@ _STATUS: Final = {
     Refusal.MALFORMED: HTTPStatus.BAD_REQUEST,
     Refusal.TOO_LARGE: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Refusal.NOT_FOUND: HTTPStatus.NOT_FOUND,
-    Refusal.NOT_YET_KNOWN: HTTPStatus.SERVICE_UNAVAILABLE,
-    Refusal.APISERVER_AWAY: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 
-def refused(reason: Refusal, message: str, *, retry_after_s: int | None = None) -> RefusedCall:
-    """A refusal that is not the ledger's; the message says what to do."""
-    return RefusedCall(int(_STATUS[reason]), reason, message, retry_after_s=retry_after_s)
-
-
-def not_yet(message: str) -> RefusedCall:
-    """Something that is on its way has not arrived."""
-    return refused(Refusal.NOT_YET_KNOWN, message, retry_after_s=AWAY_RETRY_AFTER_S)
+def refused(reason: Refusal, message: str) -> RefusedCall:
+    """A refusal for good, and not the ledger's; the message says what to do."""
+    return RefusedCall(int(_STATUS[reason]), reason, message)
 
 
 def by_ledger(denial: wire.Refused | wire.Wait, waited_s: float) -> RefusedCall:

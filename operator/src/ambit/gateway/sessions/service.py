@@ -6,11 +6,10 @@ from typing import Any, Final
 
 from ambit.api import names
 from ambit.gateway.models.wire_format import RefusedCall
-from ambit.gateway.refusals import ledger_away
+from ambit.gateway.refusals import ledger_away, not_yet
 from ambit.gateway.sessions.accounts import final_usage
 from ambit.gateway.sessions.hosts import HostClient, HostFailed
 from ambit.gateway.sessions.opening import Conducted, Opener, Request
-from ambit.gateway.sessions.refusals import not_yet
 from ambit.gateway.sessions.run import Ending, Run
 from ambit.gateway.sessions.sandboxes import SandboxView
 from ambit.gateway.sessions.watches import Watches

@@ -13,6 +13,7 @@ from ambit.api import names
 from ambit.api.conditions import ConditionType, find
 from ambit.api.environment import ContainerEnvironment
 from ambit.api.quantities import parse_duration_ms
+from ambit.control.accounts import ledger_limits
 from ambit.control.objects import Pod, instant_ms
 from ambit.control.obstacles import Obstacle, obstacle_of
 from ambit.control.reconcilers.sandbox import manifests, runtime
@@ -38,8 +39,8 @@ from ambit.control.reconcilers.sandbox.plan import (
 from ambit.control.reconcilers.sandbox.state import Ending, Session, Snapshot
 from ambit.control.reconcilers.sandbox.status import status_of
 from ambit.ledger import wire
-from ambit.ledger.amounts import Amount, Limit, Resource, Window
-from ambit.policy import Allowed, Denied, SessionBounds, SessionPolicy, runtime_slices
+from ambit.ledger.amounts import Amount
+from ambit.policy import Allowed, Denied, SessionPolicy, runtime_slices
 from ambit.telemetry.reasons import Progress, SessionEnd
 
 IMAGE_PATIENCE_MS = 60_000
@@ -190,19 +191,9 @@ def _open(s: Snapshot, policy: SessionPolicy) -> wire.Open:
         path=_path(s),
         parent=policy.account_parent,
         grace_ms=SESSION_GRACE_MS,
-        limits=_limits(policy.bounds),
+        limits=ledger_limits(policy.limits),
         attributes=attributes,
     )
-
-
-def _limits(bounds: SessionBounds) -> tuple[Limit, ...]:
-    amounts = {
-        Resource.USD: bounds.usd_nanos,
-        Resource.TOKENS: bounds.tokens,
-        Resource.MODEL_CALLS: bounds.model_calls,
-        Resource.RUNTIME: bounds.runtime_ms,
-    }
-    return tuple(Limit(Window.LIFETIME, resource, amount) for resource, amount in amounts.items())
 
 
 # -- the run -----------------------------------------------------------------
