@@ -63,6 +63,7 @@ class HoldingAhead:
         held_up: Callable[[str, str], bool],
         on: bool = True,
         unused_s: float = UNUSED_S,
+        trusted_s: float = TRUSTED_S,
     ) -> None:
         self._ledger = ledger
         self._settlements = settlements
@@ -72,6 +73,7 @@ class HoldingAhead:
         self._on = on
         # Long before it expires, so that a call which takes it at the last moment has time to keep it.
         self._unused_s = min(unused_s, hold_expires_in_ms / 3000)
+        self._trusted_s = trusted_s
         self._sessions: dict[str, _Session] = {}
         self._typical: dict[str, Amount] = {}
         """By a session's parent, what its latest call wanted: all that is known of a session that just opened."""
@@ -84,7 +86,7 @@ class HoldingAhead:
     @property
     def trusted(self) -> bool:
         """Whether a hold ahead may admit a call without asking the ledger."""
-        return asyncio.get_running_loop().time() - self._heard_at_s <= TRUSTED_S
+        return asyncio.get_running_loop().time() - self._heard_at_s <= self._trusted_s
 
     def take(self, session: str) -> Hold | None:
         """The session's hold ahead: in use from now on, and the caller's to settle, release or extend."""
