@@ -69,7 +69,7 @@ def test_the_schemas_defaults_are_the_models(drawn: tuple[type[Resource], dict[s
 
 
 def test_a_misfit_is_seen() -> None:
-    budget = {"spec": {"limits": [{"window": "Month", "usd": 0.5, "gpu": 1}]}}
+    budget = {"spec": {"limits": [{"window": "Fortnight", "usd": 0.5, "gpu": 1}]}}
     assert [path for path, _ in _misfits(budget, SCHEMAS[Budget], "")] == [
         "spec.limits[].window",
         "spec.limits[].usd",

@@ -85,11 +85,24 @@ def test_exhausted_is_what_is_spent_until_its_window_ends(seen: SeenUsage, withi
 
 def test_a_day_is_the_civil_day_of_the_zone_however_long_the_answer_travelled() -> None:
     for late_ms in (0, 900, 20_000):
-        start, end = budgets.day_bounds(NOW, 11 * 3600 * 1000 - late_ms, "Europe/Berlin")
+        start, end = budgets.window_bounds(Window.DAY, NOW, 11 * 3600 * 1000 - late_ms, "Europe/Berlin")
         assert (start.isoformat(), end.isoformat()) == ("2026-11-20T23:00:00+00:00", "2026-11-21T23:00:00+00:00")
     spring = datetime(2026, 3, 29, 12, tzinfo=UTC)
-    start, end = budgets.day_bounds(spring, 10 * 3600 * 1000, "Europe/Berlin")
+    start, end = budgets.window_bounds(Window.DAY, spring, 10 * 3600 * 1000, "Europe/Berlin")
     assert (end - start).total_seconds() == 23 * 3600
+
+
+@pytest.mark.parametrize(
+    ("window", "left_h", "start", "end"),
+    [
+        (Window.HOUR, 1, "2026-11-21T12:00:00+00:00", "2026-11-21T13:00:00+00:00"),
+        (Window.WEEK, 35, "2026-11-15T23:00:00+00:00", "2026-11-22T23:00:00+00:00"),
+        (Window.MONTH, 227, "2026-10-31T23:00:00+00:00", "2026-11-30T23:00:00+00:00"),
+    ],
+)
+def test_hours_weeks_and_months_are_those_of_the_zone(window: Window, left_h: int, start: str, end: str) -> None:
+    bounds = budgets.window_bounds(window, NOW, left_h * 3600 * 1000 - 250, "Europe/Berlin")
+    assert tuple(instant.isoformat() for instant in bounds) == (start, end)
 
 
 def test_a_minutes_bounds_are_not_written() -> None:

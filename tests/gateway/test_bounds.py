@@ -16,7 +16,7 @@ from ambit.api.model_route import Provider
 from ambit.gateway import bounds
 from ambit.gateway.models.wire_format import Call, TokenUsage
 from ambit.ledger import wire
-from ambit.ledger.amounts import Amount, Limit, Window
+from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.policy import RouteBinding
 from ambit.policy.price import Price
 from tests.gateway.harness import ORGANISATION, Gateway, Tenant, calls, error_body, tokens, usd
@@ -52,7 +52,9 @@ def a_call(prompt: int = 1000, asked: int | None = None, choices: int = 1, floor
 
 def test_input_is_held_at_its_dearest_price_with_the_servers_own_template() -> None:
     bounded = bounds.bound(a_call(prompt=1000, asked=100), a_route())
-    assert bounded.want == Amount(usd_nanos=1064 * 1250 + 100 * 4000, tokens=1164, model_calls=1)
+    assert bounded.want == Amount(
+        usd_nanos=1064 * 1250 + 100 * 4000, tokens=1164, input_tokens=1064, output_tokens=100, model_calls=1
+    )
     assert bounded.at_least == bounded.want
 
 
@@ -87,9 +89,16 @@ def test_a_clamp_leaves_thinking_its_least_budget() -> None:
     st.tuples(*[st.integers(0, 10**9)] * 4),
     st.floats(0, 1),
     st.floats(0, 1),
+    st.floats(0, 1),
 )
 def test_whatever_is_granted_covers_what_the_provider_may_bill(
-    prompt: int, asked: int, choices: int, picos: tuple[int, int, int, int], of_usd: float, of_tokens: float
+    prompt: int,
+    asked: int,
+    choices: int,
+    picos: tuple[int, int, int, int],
+    of_usd: float,
+    of_tokens: float,
+    of_output: float,
 ) -> None:
     route = a_route(Price(*picos))
     call = a_call(prompt, asked, choices)
@@ -101,6 +110,8 @@ def test_whatever_is_granted_covers_what_the_provider_may_bill(
     granted = Amount(
         usd_nanos=between(bounded.at_least.usd_nanos, bounded.want.usd_nanos, of_usd),
         tokens=between(bounded.at_least.tokens, bounded.want.tokens, of_tokens),
+        input_tokens=bounded.input_tokens,
+        output_tokens=between(bounded.at_least.output_tokens, bounded.want.output_tokens, of_output),
         model_calls=1,
     )
     output = bounds.granted_output_tokens(call, route, bounded, granted)
@@ -128,8 +139,15 @@ async def statuses(tenant: Tenant, token: str, count: int, model: str = "smart",
 @in_module
 @pytest.mark.parametrize(
     ("limit", "admitted"),
-    [(calls(7), 7), (tokens(7 * 105), 0), (tokens(800), None), (usd(800_000), None)],
-    ids=["calls", "tokens that cover no bound", "tokens", "usd"],
+    [
+        (calls(7), 7),
+        (tokens(7 * 105), 0),
+        (tokens(800), None),
+        (usd(800_000), None),
+        (Limit(Window.WEEK, Resource.INPUT_TOKENS, 750), None),
+        (Limit(Window.MONTH, Resource.OUTPUT_TOKENS, 7 * 5), 7),
+    ],
+    ids=["calls", "tokens that cover no bound", "tokens", "usd", "input tokens of a week", "output tokens of a month"],
 )
 async def test_of_many_calls_at_once_no_more_are_admitted_than_the_budget_has_room_for(
     gateway: Gateway, limit: Limit, admitted: int | None
@@ -175,6 +193,17 @@ async def test_a_call_is_clamped_to_what_is_left(gateway: Gateway) -> None:
     assert 1024 <= sent < 2000
     assert answer.choices[0].finish_reason == "length"
     assert (await tenant.settled()).spent.tokens == 100 + sent
+
+
+@in_module
+async def test_a_call_is_clamped_to_the_output_that_is_left(gateway: Gateway) -> None:
+    tenant = await gateway.tenant(
+        Limit(Window.HOUR, Resource.OUTPUT_TOKENS, 1500), scripts={"smart": "tokens=5000&input=100"}
+    )
+    async with tenant.openai(await tenant.open()) as client:
+        await client.chat.completions.create(model="smart", messages=HELLO, max_tokens=3500)
+    assert tenant.received[0].json["max_tokens"] == 1500
+    assert (await tenant.settled()).spent.output_tokens == 1500
 
 
 @in_module

@@ -26,6 +26,7 @@ def test_its_account_has_integer_limits_and_its_parent_as_parent() -> None:
         limits=[
             {"window": "Lifetime", "usd": "2500", "runtime": "2h"},
             {"window": "Minute", "tokens": "2M", "modelCalls": 600},
+            {"window": "Week", "inputTokens": "1500k", "outputTokens": "500k"},
         ],
         time_zone="Europe/Berlin",
     )
@@ -38,6 +39,8 @@ def test_its_account_has_integer_limits_and_its_parent_as_parent() -> None:
                 AccountLimit(Window.LIFETIME, ResourceName.RUNTIME, 7_200_000),
                 AccountLimit(Window.MINUTE, ResourceName.TOKENS, 2_000_000),
                 AccountLimit(Window.MINUTE, ResourceName.MODEL_CALLS, 600),
+                AccountLimit(Window.WEEK, ResourceName.INPUT_TOKENS, 1_500_000),
+                AccountLimit(Window.WEEK, ResourceName.OUTPUT_TOKENS, 500_000),
             ),
             time_zone="Europe/Berlin",
         )

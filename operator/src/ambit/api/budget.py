@@ -16,8 +16,14 @@ class Window(StrEnum):
 
     LIFETIME = "Lifetime"
     """For ever; it never resets."""
+    MONTH = "Month"
+    """A civil month of the Budget's time zone."""
+    WEEK = "Week"
+    """A civil week of the Budget's time zone, from Monday on."""
     DAY = "Day"
     """A civil day of the Budget's time zone."""
+    HOUR = "Hour"
+    """An hour of the clock in the Budget's time zone."""
     MINUTE = "Minute"
     """A minute of the clock: a rate."""
 
@@ -27,6 +33,8 @@ class ResourceName(StrEnum):
 
     USD = "usd"
     TOKENS = "tokens"
+    INPUT_TOKENS = "inputTokens"
+    OUTPUT_TOKENS = "outputTokens"
     MODEL_CALLS = "modelCalls"
     RUNTIME = "runtime"
 
@@ -36,15 +44,17 @@ class BudgetLimit(ApiModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "has(self.usd) || has(self.tokens) || has(self.modelCalls) || has(self.runtime)",
-            'give at least one of usd, tokens, modelCalls and runtime, for example {window: Day, usd: "200"}',
+            "has(self.usd) || has(self.tokens) || has(self.inputTokens) || has(self.outputTokens)"
+            " || has(self.modelCalls) || has(self.runtime)",
+            "give at least one of usd, tokens, inputTokens, outputTokens, modelCalls and runtime, for example"
+            ' {window: Day, usd: "200"}',
         ),
     )
     window: Annotated[
         Window,
         Doc(
-            "The time that the limits are about: Lifetime never resets, Day is a civil day of the time zone, Minute is"
-            " a rate.",
+            "The time that the limits are about: Lifetime never resets; Month, Week (from Monday on), Day and Hour are"
+            " those of the time zone; Minute is a rate.",
             example="Day",
         ),
     ]
@@ -56,6 +66,24 @@ class BudgetLimit(ApiModel):
         Doc(
             "Tokens of model calls, input (cached too) and output.",
             example="2M",
+            unit="tokens",
+            absent="not limited in this window",
+        ),
+    ] = None
+    input_tokens: Annotated[
+        Count | None,
+        Doc(
+            "Input tokens of model calls, cached ones too.",
+            example="1500k",
+            unit="tokens",
+            absent="not limited in this window",
+        ),
+    ] = None
+    output_tokens: Annotated[
+        Count | None,
+        Doc(
+            "Output tokens of model calls, hidden reasoning too.",
+            example="500k",
             unit="tokens",
             absent="not limited in this window",
         ),
@@ -105,12 +133,12 @@ class BudgetSpec(ApiModel):
             "self.size() <= 64 && self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$')",
             "write a time zone of the IANA database, such as Etc/UTC or Europe/Berlin",
         ),
-        Doc("The IANA time zone whose civil days the window Day counts.", example="Europe/Berlin"),
+        Doc("The IANA time zone whose hours, days, weeks and months the windows are.", example="Europe/Berlin"),
     ] = "Etc/UTC"
     limits: Annotated[
         tuple[BudgetLimit, ...],
         MinLen(1),
-        MaxLen(3),
+        MaxLen(6),
         ListMap(("window",)),
         Doc(
             "The limits, one entry a window; every one holds.",
@@ -161,7 +189,7 @@ class WindowUsage(StatusModel):
     ] = None
     usage: Annotated[
         tuple[ResourceUsage, ...],
-        MaxLen(4),
+        MaxLen(6),
         ListMap(("resource",)),
         Doc("Each limited resource.", example='[{resource: usd, limit: "200", spent: "131.20"}]'),
     ] = ()
@@ -174,7 +202,7 @@ class BudgetStatus(StatusModel):
     conditions: Conditions = ()
     limits: Annotated[
         tuple[WindowUsage, ...],
-        MaxLen(3),
+        MaxLen(6),
         ListMap(("window",)),
         Doc(
             "How each limited window stands; mirrored from the ledger at most once a second.", example="[{window: Day}]"

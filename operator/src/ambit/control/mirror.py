@@ -11,12 +11,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
+from ambit.api.budget import Window
 from ambit.api.names import BUDGET_ACCOUNT, AccountName, agent_path, budget_path
 from ambit.control.accounts import Accounts, SeenUsage
-from ambit.control.reconcilers.budget.decide import day_bounds
+from ambit.control.reconcilers.budget.decide import window_bounds
 from ambit.control.world import World
 from ambit.ledger import wire
-from ambit.ledger.amounts import Window
 from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerUnavailable
 
 TICK_S: Final = 1.0
@@ -96,12 +96,13 @@ class Mirror:
 def _shown(seen: SeenUsage) -> tuple[object, ...]:
     """What of a usage a Budget's status shows."""
     return tuple(
-        (limit.window, limit.resource, limit.limit, limit.spent, limit.held, _day_end(seen, limit))
+        (limit.window, limit.resource, limit.limit, limit.spent, limit.held, _end(seen, limit))
         for limit in seen.usage.limits
     )
 
 
-def _day_end(seen: SeenUsage, limit: wire.LimitUsage) -> datetime | None:
-    if limit.window is not Window.DAY or limit.resets_in_ms is None:
+def _end(seen: SeenUsage, limit: wire.LimitUsage) -> datetime | None:
+    window = Window(limit.window.value)
+    if window is Window.MINUTE or limit.resets_in_ms is None:
         return None
-    return day_bounds(seen.at, limit.resets_in_ms, "Etc/UTC")[1]
+    return window_bounds(window, seen.at, limit.resets_in_ms, "Etc/UTC")[1]

@@ -49,7 +49,8 @@ def granted_output_tokens(call: Call, route: RouteBinding, bounded: CallBound, g
 
     At least `least_output_tokens`, since at least `at_least` was granted.
     """
-    output = min(bounded.output_tokens, (granted.tokens - bounded.input_tokens) // call.choices)
+    most = min(granted.tokens - bounded.input_tokens, granted.output_tokens)
+    output = min(bounded.output_tokens, most // call.choices)
     if route.price.output_picos > 0:
         left_picos = granted.usd_nanos * _PICOS_PER_NANO - bounded.input_tokens * route.price.worst_input_picos
         output = min(output, left_picos // (call.choices * route.price.output_picos))
@@ -65,10 +66,22 @@ def used(route: RouteBinding, usage: TokenUsage) -> Amount:
         cache_read=usage.cache_read,
         cache_write=usage.cache_write,
     )
-    return Amount(usd_nanos=usd_nanos, tokens=usage.total, model_calls=1)
+    return Amount(
+        usd_nanos=usd_nanos,
+        tokens=usage.total,
+        input_tokens=usage.total - usage.output,
+        output_tokens=usage.output,
+        model_calls=1,
+    )
 
 
 def worst(route: RouteBinding, input_tokens: int, output_tokens: int) -> Amount:
     """The most that one call with so many tokens can cost."""
     usd_nanos = worst_cost_nanos(route.price, input=input_tokens, output=output_tokens)
-    return Amount(usd_nanos=usd_nanos, tokens=input_tokens + output_tokens, model_calls=1)
+    return Amount(
+        usd_nanos=usd_nanos,
+        tokens=input_tokens + output_tokens,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        model_calls=1,
+    )

@@ -104,6 +104,8 @@ def _account_limits(limit: BudgetLimit) -> tuple[AccountLimit, ...]:
     amounts = {
         ResourceName.USD: None if limit.usd is None else parse_usd_nanos(limit.usd),
         ResourceName.TOKENS: None if limit.tokens is None else parse_count(limit.tokens),
+        ResourceName.INPUT_TOKENS: None if limit.input_tokens is None else parse_count(limit.input_tokens),
+        ResourceName.OUTPUT_TOKENS: None if limit.output_tokens is None else parse_count(limit.output_tokens),
         ResourceName.MODEL_CALLS: None if limit.model_calls is None else parse_count(limit.model_calls),
         ResourceName.RUNTIME: None if limit.runtime is None else parse_duration_ms(limit.runtime),
     }

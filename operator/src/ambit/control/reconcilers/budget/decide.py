@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from ambit.api.budget import Budget, BudgetStatus, ResourceName, ResourceUsage, Window, WindowUsage
 from ambit.api.conditions import ConditionStatus, ConditionType, timestamp, with_condition
@@ -10,6 +9,8 @@ from ambit.api.quantities import format_count, format_duration_ms, format_usd_na
 from ambit.control.accounts import SeenUsage
 from ambit.control.enforcement import Enforcement
 from ambit.ledger import wire
+from ambit.ledger.amounts import Window as CountedWindow
+from ambit.ledger.windows import window_at
 from ambit.policy import BudgetVerdict, Denied
 from ambit.telemetry.reasons import Progress
 
@@ -100,24 +101,22 @@ def _windows(seen: SeenUsage, time_zone: str) -> tuple[WindowUsage, ...]:
 def _window(window: Window, limits: list[wire.LimitUsage], time_zone: str, at: datetime) -> WindowUsage:
     entry = WindowUsage(window=window, usage=tuple(_resource(limit) for limit in limits))
     resets_in_ms = limits[0].resets_in_ms
-    if window is not Window.DAY or resets_in_ms is None:
+    if window is Window.MINUTE or resets_in_ms is None:
         # A Minute's bounds would be out of date as soon as they are written.
         return entry
-    start, end = day_bounds(at, resets_in_ms, time_zone)
+    start, end = window_bounds(window, at, resets_in_ms, time_zone)
     return entry.model_copy(update={"start": timestamp(start), "end": timestamp(end)})
 
 
-def day_bounds(at: datetime, resets_in_ms: int, time_zone: str) -> tuple[datetime, datetime]:
-    """The running civil day, from how long it still lasts by the ledger's clock.
+def window_bounds(window: Window, at: datetime, resets_in_ms: int, time_zone: str) -> tuple[datetime, datetime]:
+    """The running window, from how long it still lasts by the ledger's clock.
 
-    The answer travels for some milliseconds; days end at whole minutes, so the nearest one is meant.
+    The answer travels for some milliseconds; windows end at whole minutes, so the nearest one is meant.
     """
     rough = at + timedelta(milliseconds=resets_in_ms) + timedelta(seconds=30)
     end = rough.astimezone(UTC).replace(second=0, microsecond=0)
-    zone = ZoneInfo(time_zone)
-    inside = (end - timedelta(minutes=1)).astimezone(zone)
-    start = datetime(inside.year, inside.month, inside.day, tzinfo=zone).astimezone(UTC)
-    return start, end
+    span = window_at(CountedWindow(window.value), time_zone, int(end.timestamp() * 1000) - 1)
+    return datetime.fromtimestamp(span.start_ms / 1000, UTC), end
 
 
 def _resource(limit: wire.LimitUsage) -> ResourceUsage:
@@ -137,5 +136,5 @@ def _format(resource: ResourceName, amount: int) -> str:
             return format_usd_nanos(amount)
         case ResourceName.RUNTIME:
             return format_duration_ms(amount)
-        case ResourceName.TOKENS | ResourceName.MODEL_CALLS:
+        case ResourceName.TOKENS | ResourceName.INPUT_TOKENS | ResourceName.OUTPUT_TOKENS | ResourceName.MODEL_CALLS:
             return format_count(amount)
