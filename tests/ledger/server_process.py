@@ -3,7 +3,8 @@
 It is `ambit.ledger.main.run` on a port of 127.0.0.1 (`LISTEN`), with tokens that are their user's name in place of an
 apiserver. What it listens on goes to stdout as one line of JSON. The environment can ask for what a test needs:
 `KILL_BEFORE` (`<step>#<n>`: SIGKILL itself before the n-th time of a step of its journal), `COMPACT_AFTER_CHANGES`,
-and `CLOCK_FILE` (a file with the milliseconds to add to the clock).
+`CLOCK_FILE` (a file with the milliseconds to add to the clock), and `STORE` (a PostgreSQL address, in place of the
+journal in DATA_FOLDER).
 """
 
 import asyncio
@@ -57,12 +58,13 @@ def say(operations: str, health: str) -> None:
 async def main(folder: Path) -> None:
     """Runs the ledger until SIGTERM."""
     settings = Settings(
-        data=folder,
+        store=os.environ.get("STORE", str(folder)),
         components={"user-operator": "operator", "user-gateway": "gateway", "user-other": "other"},
         listen=os.environ["LISTEN"],
         health_listen="127.0.0.1:0",
     )
-    source = SqliteSource(folder, before=killer(os.environ.get("KILL_BEFORE", "")))
+    store = os.environ.get("STORE", str(folder))
+    source = None if store != str(folder) else SqliteSource(folder, before=killer(os.environ.get("KILL_BEFORE", "")))
     compact_after_changes = int(os.environ.get("COMPACT_AFTER_CHANGES", str(COMPACT_AFTER_CHANGES)))
     await run(
         settings,

@@ -18,6 +18,7 @@ import pytest
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.ledger.client import LedgerClient, LedgerUnavailable
+from tests.ledger.replicas import Replicas
 from tests.ledger.server import Server, log_of, running, start
 
 BUDGET, AGENT = "budget/n/b", "agent/n/a"
@@ -61,7 +62,7 @@ class Load:
                 tasks.create_task(self.holder(number))
 
 
-async def prepare(server: Server, limit: int) -> None:
+async def prepare(server: Server | Replicas, limit: int) -> None:
     """A Budget that admits `limit` calls, and a session for each holder."""
     async with server.client("operator", deadline_s=60) as operator:
         limits = (Limit(Window.LIFETIME, Resource.MODEL_CALLS, limit),)

@@ -15,14 +15,17 @@ _SCALE = {Resource.USD: 1e9, Resource.PAYMENTS: 1e9, Resource.RUNTIME: 1e3, Reso
 
 
 class TreeCollector(Collector):
-    """Gauges of the tree as it is at `now_ms`. Dollars and seconds, as is Prometheus' custom."""
+    """Gauges of the tree as it is at `now_ms`, in dollars and seconds; none while this ledger stands by."""
 
-    def __init__(self, tree: Tree, now_ms: Callable[[], int]) -> None:
+    def __init__(self, tree: Callable[[], Tree | None], now_ms: Callable[[], int]) -> None:
         self._tree = tree
         self._now_ms = now_ms
 
     def collect(self) -> Iterator[Metric]:
-        state = self._tree.state
+        tree = self._tree()
+        if tree is None:
+            return
+        state = tree.state
         yield GaugeMetricFamily(*metrics.LEDGER_OPEN_SESSIONS, value=state.open_sessions)
         yield GaugeMetricFamily(*metrics.LEDGER_OPEN_HOLDS, value=state.open_holds)
         labels = ["namespace", "budget", "window", "resource"]

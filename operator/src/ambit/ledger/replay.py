@@ -28,10 +28,15 @@ class Replay:
         self.changes += len(changes)
 
 
+def from_snapshot(reader: Reader) -> Replay:
+    """The tree of the last snapshot, or an empty one. Raises JournalError."""
+    last = reader.snapshot()
+    return Replay() if last is None else Replay(last.upto, last.chunks)
+
+
 def replayed(reader: Reader, upto: int) -> Replay:
     """The tree after batch `upto`. Raises JournalError."""
-    last = reader.snapshot()
-    replay = Replay() if last is None else Replay(last.upto, last.chunks)
+    replay = from_snapshot(reader)
     for batch in reader.batches(replay.sequence):
         if batch.sequence > upto:
             break

@@ -1,12 +1,13 @@
-"""Makes one snapshot and ends: `python -m ambit.ledger.snapshot_process ADDRESS UPTO`, started by the ledger itself.
+"""Makes one snapshot and ends: `python -m ambit.ledger.snapshot_process ADDRESS UPTO [PASSWORD_FILE]`.
 
-A process of its own, so that the writer's core has nothing to do with it: it replays what is committed from the last
-snapshot on, as a standby would. The writer adopts what it wrote.
+Started by the ledger itself: a process of its own, so that the writer's core has nothing to do with it. It replays what
+is committed from the last snapshot on, as a standby would. The writer adopts what it wrote.
 """
 
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from ambit.ledger import snapshot
 from ambit.ledger.journal import JournalError
@@ -16,10 +17,10 @@ from ambit.ledger.replay import replayed
 NICENESS = 10
 
 
-def main(address: str, upto: int) -> None:
+def main(address: str, upto: int, password_file: Path | None) -> None:
     """Writes the snapshot of the tree after batch `upto`. Raises JournalError."""
     os.nice(NICENESS)
-    reader = source_of(address).read()
+    reader = source_of(address, password_file).read()
     try:
         replay = replayed(reader, upto)
         if replay.sequence != upto:
@@ -33,11 +34,14 @@ def main(address: str, upto: int) -> None:
 class SnapshotProcess:
     """Runs this program for the store at `address`: a `MakeSnapshot`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, password_file: Path | None = None) -> None:
         self._address = address
+        self._password_file = password_file
 
     async def __call__(self, upto: int) -> None:
-        program = (sys.executable, "-m", "ambit.ledger.snapshot_process", self._address, str(upto))
+        program = [sys.executable, "-m", "ambit.ledger.snapshot_process", self._address, str(upto)]
+        if self._password_file is not None:
+            program.append(str(self._password_file))
         process = await asyncio.create_subprocess_exec(*program, stderr=asyncio.subprocess.PIPE)
         try:
             _, said = await process.communicate()
@@ -52,6 +56,6 @@ class SnapshotProcess:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1], int(sys.argv[2]))
+        main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
     except JournalError as error:
         sys.exit(str(error))

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ambit.ledger import wire
+from ambit.ledger.amounts import Amount
 from ambit.ledger.changes import AnyChange, Codec
 from ambit.ledger.journal import Batch, JournalError, Store
 from ambit.ledger.records import Record
@@ -25,7 +26,7 @@ COMPACT_AFTER_CHANGES = 50_000
 """How many changes the journal keeps at least before a snapshot stands for them."""
 HEARTBEAT_S = 0.5
 """How often an idle writer asks the journal whether it still is the writer."""
-LEASE_S = 2.5
+LEASE_S = 2.0
 """How long a writer answers without the journal's word that it still is the writer. A standby waits for longer."""
 SNAPSHOT_PAUSE_S = 30.0
 """How long after a snapshot that could not be made the next one is tried."""
@@ -44,6 +45,7 @@ class _Gathering:
 
     def add(self, outcome: Outcome) -> None:
         self.changes.extend(outcome.changes)
+        self.records.extend(outcome.records)
 
 
 class Writer:
@@ -85,6 +87,7 @@ class Writer:
 
         `known`: what a standby has already replayed; the rest is taken up from there.
         """
+        began_s = self._now_s()
         self.epoch = await self._store.open()
         replay = known
         if replay is None:
@@ -94,17 +97,22 @@ class Writer:
             replay.take(batch)
         self.tree, self._sequence, self._changes_since_snapshot = replay.tree, replay.sequence, replay.changes
         self._confirmed_s = self._now_s()
+        metrics.LEDGER_REPLAY_SECONDS.set(self._now_s() - began_s)
+        metrics.LEDGER_EPOCH.set(self.epoch)
 
     async def apply(self, component: str, ops: Sequence[wire.AnyOperation]) -> list[wire.AnyResult]:
         """Answers operations in order, once all that they saw or changed is on disk. Raises LedgerStopped."""
         if self._failure is not None or self._stopping:
             raise LedgerStopped("the ledger is stopping") from self._failure
-        if self._now_s() - self._confirmed_s > LEASE_S:
+        if not self.is_confirmed():
             # Stopped for long, or the journal is slow: another may be the writer by now, and know better.
             raise LedgerStopped("the ledger waits for its journal's word that it is the writer")
         results: list[wire.AnyResult] = []
         try:
             for op in ops:
+                if self._store.settling_only() and _grows(op):
+                    results.append(_no_space(op))
+                    continue
                 outcome = self.tree.apply(component, op, self._now_ms())
                 results.append(outcome.result)
                 self._gathering.add(outcome)
@@ -116,6 +124,10 @@ class Writer:
             self._wake.set()
             await asyncio.shield(seen.done)
         return results
+
+    def is_confirmed(self) -> bool:
+        """Whether the journal has said lately enough that this is the writer: only then is anything answered."""
+        return self._now_s() - self._confirmed_s <= LEASE_S
 
     async def run(self) -> None:
         """Commits until `stop`. Raises what made it fail, after every waiter was refused."""
@@ -163,6 +175,8 @@ class Writer:
         self._committed(changes)
         gathered.done.set_result(None)
         self._changes_since_snapshot += len(changes)
+        metrics.LEDGER_SNAPSHOT_CHANGES.set(self._changes_since_snapshot)
+        metrics.LEDGER_SETTLING_ONLY.set(self._store.settling_only())
         self._snapshot_if_due()
 
     def _snapshot_if_due(self) -> None:
@@ -173,15 +187,18 @@ class Writer:
             self._snapshot = asyncio.create_task(self._make_snapshot(), name="ledger snapshot")
 
     async def _make_snapshot(self) -> None:
-        upto, counted = self._sequence, self._changes_since_snapshot
+        upto, counted, began_s = self._sequence, self._changes_since_snapshot, self._now_s()
         try:
             await self._store.replace_snapshot(upto)
         except JournalError as error:
             # The journal only grows meanwhile. Where it is this writer that is over, its next commit says so.
+            metrics.LEDGER_SNAPSHOTS.labels("Failed").inc()
             log.warning("no snapshot", extra={"fields": {"upto": upto, "cause": str(error)}})
             await asyncio.sleep(SNAPSHOT_PAUSE_S)
         else:
             self._changes_since_snapshot -= counted
+            metrics.LEDGER_SNAPSHOTS.labels("Made").inc()
+            metrics.LEDGER_SNAPSHOT_SECONDS.observe(self._now_s() - began_s)
             log.info("snapshot", extra={"fields": {"upto": upto, "changes": counted}})
         finally:
             self._snapshot = None
@@ -204,3 +221,15 @@ class Writer:
             if gathered is not None and not gathered.done.done():
                 gathered.done.set_exception(LedgerStopped("the ledger's journal failed, and it ends"))
         self._wake.set()
+
+
+def _grows(op: wire.AnyOperation) -> bool:
+    """Whether an operation needs more of the disk later, to end what it begins. What ends and what looks goes on."""
+    if isinstance(op, wire.Extend):
+        return op.want != Amount()
+    return isinstance(op, wire.Reserve | wire.Open)
+
+
+def _no_space(op: wire.AnyOperation) -> wire.AnyResult:
+    message = "the ledger's disk has room left only to settle what is held: nothing new is held until it has more"
+    return wire.Refused(wire.RefusalReason.STORAGE_FULL, getattr(op, "path", ""), message)

@@ -18,6 +18,13 @@ class Fenced(JournalError):
     """Another writer has a newer epoch. The batch is not kept, and no batch of this writer will be any more."""
 
 
+class BatchesGone(JournalError):
+    """A snapshot stands for batches that were asked for: begin there."""
+
+    def __init__(self, wanted: int, found: int) -> None:
+        super().__init__(f"batch {wanted} is gone, {found} comes next: begin at the snapshot")
+
+
 class UnknownSchema(JournalError):
     """The store was written by a newer release, or is none of ours."""
 
@@ -47,7 +54,7 @@ class Reader(Protocol):
     def batches(self, after: int) -> Iterator[Batch]:
         """The batches after that sequence, in order, as far as they are committed now.
 
-        Raises `JournalError` where a snapshot already stands for some of them.
+        Raises `BatchesGone` where a snapshot already stands for some of them.
         """
         ...
 

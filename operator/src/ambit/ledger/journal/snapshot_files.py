@@ -39,8 +39,9 @@ def write(folder: Path, upto: int, chunks: Iterable[bytes]) -> None:
         unfinished.rename(path)
         sync_folder(folder)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise JournalError(f"the snapshot could not be written: {error} (is the disk full?)") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def read(folder: Path, upto: int) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ambit.ledger.journal import Batch, Fenced, JournalError, Snapshot, snapshot_files, sqlite_schema
+from ambit.ledger.journal import Batch, BatchesGone, Fenced, JournalError, Snapshot, snapshot_files, sqlite_schema
 from ambit.ledger.journal.reserved import SETTLEMENT_SPACE_BYTES, SettlementSpace
 from ambit.ledger.records import Record, RecordKind
 
@@ -48,6 +48,7 @@ class SqliteSource:
         self._settlement_space_bytes = settlement_space_bytes
 
     def open(self) -> "SqliteJournal":
+        self._folder.mkdir(parents=True, exist_ok=True)
         return SqliteJournal(self._folder, self._before, self._wait_for_writer_s, self._settlement_space_bytes)
 
     def read(self) -> "SqliteReader":
@@ -76,7 +77,7 @@ class SqliteReader:
                 rows = self._connection.execute(select, (after, ROWS_AT_ONCE)).fetchall()
             for sequence, changes in rows:
                 if sequence != after + 1:
-                    raise JournalError(f"batch {after + 1} is gone, {sequence} comes next: begin at the snapshot")
+                    raise BatchesGone(after + 1, sequence)
                 after = sequence
                 yield Batch(sequence, changes)
             if len(rows) < ROWS_AT_ONCE:

@@ -1,0 +1,91 @@
+"""A ledger that stands by: it follows the journal in memory, until the writer is gone and the place is its own to take.
+
+The writer's beat is counted in the store. A beat that stands still for `SILENCE_S` by our own monotonic clock means a
+writer that is gone, or one that has been refusing to answer for half a second already (`writer.LEASE_S`). Should it
+come back, its epoch is over: what it then commits is fenced.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from typing import TypeVar
+
+from ambit.ledger.journal import BatchesGone, JournalError
+from ambit.ledger.journal.shared import SharedReader, SharedSource, Standing
+from ambit.ledger.replay import Replay, from_snapshot
+from ambit.telemetry import metrics
+
+SILENCE_S = 2.5
+"""How long a writer's beat may stand still."""
+POLL_S = 0.2
+BATCHES_AT_ONCE = 256
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Standby:
+    """Follows the store at `source`."""
+
+    def __init__(self, source: SharedSource) -> None:
+        self._source = source
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="standby")
+        self._reader: SharedReader | None = None
+        self._replay: Replay | None = None
+        self._seen: tuple[Standing, float] | None = None
+
+    async def until_due(self) -> Replay:
+        """Follows until the place can be taken: the tree so far, and `source` expects what was seen."""
+        failing = False
+        while True:
+            try:
+                standing = await self._look()
+                failing = False
+            except JournalError as error:
+                # Once for each spell, and never the end: a standby that cannot reach the store waits until it can.
+                if not failing:
+                    log.warning("the journal cannot be followed", extra={"fields": {"cause": str(error)}})
+                failing = True
+                await self.close()
+                if isinstance(error, BatchesGone):
+                    self._replay = None
+            else:
+                if self._is_due(standing) and self._replay is not None:
+                    self._source.expected = standing
+                    replay, self._replay, self._seen = self._replay, None, None
+                    return replay
+            await asyncio.sleep(POLL_S)
+
+    async def close(self) -> None:
+        """Lets go of the store. It can be followed again."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            with suppress(JournalError):  # it is of no use any more, whatever it says
+                await self._in_thread(reader.close)
+
+    def _is_due(self, standing: Standing) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        if self._seen is None or self._seen[0] != standing:
+            self._seen = (standing, now_s)
+        return not standing.held or now_s - self._seen[1] > SILENCE_S
+
+    async def _look(self) -> Standing:
+        """Takes up what is new. Raises JournalError."""
+        if self._reader is None:
+            self._reader = await self._in_thread(self._source.read)
+        reader = self._reader
+        standing = await self._in_thread(reader.standing)
+        if self._replay is None:
+            self._replay = await self._in_thread(lambda: from_snapshot(reader))
+        replay = self._replay
+        metrics.LEDGER_STANDBY_LAG.set(max(standing.last - replay.sequence, 0))
+        batches = reader.batches(replay.sequence)
+        while taken := await self._in_thread(lambda: list(islice(batches, BATCHES_AT_ONCE))):
+            for batch in taken:
+                replay.take(batch)
+        return standing
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

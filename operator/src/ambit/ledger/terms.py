@@ -1,0 +1,145 @@
+"""A ledger's times as the writer, one after the other, and what stands between them.
+
+Over the embedded journal there is one term, and its failure ends the process: the next one replays what the disk has.
+Over a store that is shared, a ledger stands by until the writer is gone; and a writer whose commit failed drops its
+tree and stands by again, since another may have taken over.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from ambit.ledger import changes
+from ambit.ledger.dispatch import Dispatcher
+from ambit.ledger.events import Events
+from ambit.ledger.journal import Fenced, JournalError, Source, Store
+from ambit.ledger.journal.shared import SharedSource
+from ambit.ledger.replay import Replay
+from ambit.ledger.standby import Standby
+from ambit.ledger.writer import Writer
+from ambit.telemetry import metrics
+
+PAUSE_S = 0.5
+"""Between a term that failed and the next."""
+STANDING_BY = "the writer's place: another ledger is the writer, and this one stands by"
+log = logging.getLogger(__name__)
+Committed = Callable[[Sequence[changes.AnyChange]], None]
+
+
+class Terms:
+    """Runs terms over `source`. `make_store` makes the store of one, `make_writer` its writer."""
+
+    def __init__(
+        self,
+        source: Source,
+        make_store: Callable[[], Store],
+        make_writer: Callable[[Store, Committed], Writer],
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._source = source
+        self._make_store = make_store
+        self._make_writer = make_writer
+        self._dispatcher = dispatcher
+        self._stopping = asyncio.Event()
+        self.writer: Writer | None = None
+        """The writer of this moment."""
+        self.events: Events | None = None
+        """Its events."""
+        self._waiting_for: str | None = "the journal's replay"
+        self.first = asyncio.Event()
+        """Set once it answers, or stands by, for the first time."""
+
+    def waiting_for(self) -> str | None:
+        """Why this ledger does not answer now; None: it does."""
+        if self._waiting_for is None and self.writer is not None and not self.writer.is_confirmed():
+            return "the journal's word that it is the writer"
+        return self._waiting_for
+
+    def stop(self) -> None:
+        """Ends the term, once all that was taken is on disk, and begins no other."""
+        self._stopping.set()
+        if self.writer is not None:
+            self.writer.stop()
+
+    async def run(self) -> None:
+        """Runs until `stop`. Raises JournalError where the embedded journal fails."""
+        if not isinstance(self._source, SharedSource):
+            await self._term(None)
+            return
+        standby = Standby(self._source)
+        while not self._stopping.is_set():
+            self._waiting_for = STANDING_BY
+            self.first.set()
+            replay = await self._unless_stopped(standby)
+            if replay is None:
+                break
+            await standby.close()
+            try:
+                await self._term(replay)
+            except JournalError as error:
+                log.warning("no longer the writer", extra={"fields": {"cause": str(error)}})
+                await asyncio.sleep(PAUSE_S)
+        await standby.close()
+
+    async def _unless_stopped(self, standby: Standby) -> Replay | None:
+        due = asyncio.create_task(standby.until_due())
+        stopped = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((due, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if due.done():
+            return await due
+        due.cancel()
+        with suppress(asyncio.CancelledError):
+            await due
+        return None
+
+    async def _term(self, replay: Replay | None) -> None:
+        events: Events | None = None
+
+        def committed(batch: Sequence[changes.AnyChange]) -> None:
+            if events is not None:
+                events.publish(batch)
+            _count(batch)
+
+        store = self._make_store()
+        self.writer = writer = self._make_writer(store, committed)
+        cause = "JournalFailed"
+        try:
+            try:
+                await writer.recover(replay)
+            except BaseException:
+                await store.close()
+                raise
+            self.events = events = Events(writer.epoch)
+            if self._stopping.is_set():
+                writer.stop()
+            writing = asyncio.create_task(writer.run(), name="ledger writer")
+            self._dispatcher.writer = writer
+            self._waiting_for = None
+            metrics.LEDGER_WRITER.set(1)
+            fields = {"epoch": writer.epoch, "accounts": len(writer.tree.state.accounts)}
+            log.info("the writer", extra={"fields": fields})
+            self.first.set()
+            try:
+                await writing
+            finally:
+                writing.cancel()
+            cause = "Stopped"
+        except Fenced:
+            cause = "Fenced"
+            raise
+        finally:
+            metrics.LEDGER_TERMS.labels(cause).inc()
+            metrics.LEDGER_WRITER.set(0)
+            self._waiting_for = "its end"
+            self.writer = self._dispatcher.writer = None
+            self.events = None
+            if events is not None:
+                events.close()
+
+
+def _count(batch: Sequence[changes.AnyChange]) -> None:
+    for change in batch:
+        if isinstance(change, changes.HoldExpired):
+            metrics.LEDGER_EXPIRED_HOLDS.inc()
