@@ -5,7 +5,6 @@ Tokens are user names, in place of an apiserver. It prints its addresses as one 
 
 import json
 import sys
-from pathlib import Path
 
 import uvloop
 
@@ -30,7 +29,7 @@ if __name__ == "__main__":
     pin(SERVER_CORE)
     logs.configure("ledger")
     settings = Settings(
-        data=Path(sys.argv[1]),
+        store=sys.argv[1],
         components={"user-operator": "operator", "user-gateway": "gateway"},
         listen="127.0.0.1:0",
         health_listen="127.0.0.1:0",
