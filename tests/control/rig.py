@@ -17,11 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ambit.api.names import OPERATOR
 from ambit.kube import Conflict, KubeClient, KubeConfig, NotFound
 from ambit.kube import resources as kinds
 from ambit.ledger.client import LedgerClient
 from tests.api.apiserver import connected
-from tests.control.rights import an_operators_kubeconfig
+from tests.chart.rights import installed_rights, write_kubeconfig
 from tests.ledger import server as ledgers
 
 PROGRAM = Path(__file__).with_name("operator_process.py")
@@ -239,9 +240,9 @@ async def a_rig(folder: Path) -> AsyncGenerator[Rig]:
         kubelet = Kubelet(client, "", node)
         kubeconfig = folder / "kubeconfig"
         operator.environ["KUBECONFIG"] = str(kubeconfig)
-        await stack.enter_async_context(
-            an_operators_kubeconfig(client, control, Path(os.environ["KUBECONFIG"]), kubeconfig)
-        )
+        await stack.enter_async_context(installed_rights(client, control, OPERATOR))
+        admin = Path(os.environ["KUBECONFIG"])
+        await write_kubeconfig(client, control, OPERATOR, admin=admin, to=kubeconfig)
         try:
             yield Rig(client, ledger, server, folder / "ledger", operator, control, "", kubelet)
         finally:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import AsyncGenerator
@@ -14,35 +13,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ambit.api.names import GROUP
+from ambit.api.names import GATEWAY
 from ambit.control import keys
 from ambit.kube import KubeClient, KubeConfig
 from ambit.kube import resources as kinds
 from ambit.ledger import wire
 from ambit.ledger.client import LedgerClient
-from e2e.cluster.progress import Progress
-from e2e.cluster.upstream import build, catalogue
+from tests.chart.crds import install_crds
+from tests.chart.rights import installed_rights, write_kubeconfig
 from tests.gateway.harness import DAY_MS, a_token
 from tests.ledger import server as ledger_server
 from tests.model_server.server import ModelServer
 from tests.model_server.server import running as model_server
 
 ROOT = Path(__file__).parents[2]
-GATEWAY, READER = "ambit-gateway", "ambit-credential-reader"
+READER = "ambit-credential-reader"
 Json = dict[str, Any]
-_RBAC = {
-    kind.kind: kind
-    for kind in (
-        kinds.SERVICE_ACCOUNTS,
-        kinds.ROLES,
-        kinds.ROLE_BINDINGS,
-        kinds.CLUSTER_ROLES,
-        kinds.CLUSTER_ROLE_BINDINGS,
-    )
-}
 
 
 @dataclass
@@ -89,10 +77,10 @@ async def installed(folder: Path) -> AsyncGenerator[Installed]:
     (folder / "ledger").mkdir()
     async with AsyncExitStack() as stack:
         kube = await stack.enter_async_context(KubeClient(KubeConfig.load(os.environ)))
-        await _install_crds(kube)
+        await install_crds(kube)
         await kube.create(kinds.NAMESPACES, {"metadata": {"name": namespace}})
         stack.push_async_callback(kube.delete, kinds.NAMESPACES, namespace)
-        await stack.enter_async_context(_rights(kube, namespace))
+        await stack.enter_async_context(installed_rights(kube, namespace, GATEWAY, READER))
         ledgers = await stack.enter_async_context(ledger_server.running(folder / "ledger"))
         ledger = await stack.enter_async_context(ledgers.client())
         async with ledgers.client("operator") as operator:
@@ -136,56 +124,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-async def _install_crds(kube: KubeClient) -> None:
-    for path in sorted((ROOT / "crds").glob("*.yaml")):
-        await kube.apply(
-            kinds.CUSTOM_RESOURCE_DEFINITIONS, yaml.safe_load(path.read_text()), field_manager="ambit-tests"
-        )
-    async with asyncio.timeout(30):
-        while True:
-            found = await kube.list(kinds.CUSTOM_RESOURCE_DEFINITIONS)
-            ours = [crd for crd in found if crd["spec"]["group"] == GROUP]
-            if len(ours) >= 5 and all(_established(crd) for crd in ours):
-                return
-            await asyncio.sleep(0.1)
-
-
-def _established(crd: Json) -> bool:
-    status: Json = crd.get("status") or {}
-    conditions: list[Json] = status.get("conditions") or []
-    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
-
-
-@asynccontextmanager
-async def _rights(kube: KubeClient, namespace: str) -> AsyncGenerator[None]:
-    """What the chart gives the gateway; cluster-wide names carry the namespace: others may be installed beside it."""
-    made: list[tuple[kinds.Resource, str, str | None]] = []
-    try:
-        for manifest in await asyncio.to_thread(_rendered, namespace):
-            kind = _RBAC.get(manifest["kind"])
-            metadata: Json = manifest["metadata"]
-            if kind is None or not metadata["name"].startswith((GATEWAY, READER)):
-                continue
-            home = metadata.get("namespace", namespace) if kind.namespaced else None
-            if home != namespace:
-                metadata["name"] = f"{metadata['name']}-{namespace}"
-                made.append((kind, metadata["name"], home))
-            if manifest.get("roleRef", {}).get("kind") == "ClusterRole":
-                manifest["roleRef"]["name"] = f"{manifest['roleRef']['name']}-{namespace}"
-            await kube.apply(kind, manifest, home, field_manager="ambit-tests")
-        yield
-    finally:
-        for kind, name, home in made:
-            await kube.delete(kind, name, home)
-
-
-def _rendered(namespace: str) -> list[Json]:
-    helm = build.ensure([catalogue.HELM], Progress())["helm"]
-    command = [str(helm), "template", "ambit", str(ROOT / "charts" / "ambit"), "--namespace", namespace]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
-
-
 async def _environ(kube: KubeClient, namespace: str, folder: Path, ledger_url: str) -> dict[str, str]:
     """Keys as the operator makes them, a kubeconfig with the gateway's own token, and the settings that name both."""
     for write in keys.missing(keys.KeyState({}, None), datetime.now(UTC), keys.gateway_names(namespace)):
@@ -193,9 +131,8 @@ async def _environ(kube: KubeClient, namespace: str, folder: Path, ledger_url: s
         target.mkdir()
         for name, content in write.data.items():
             (target / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    request: Json = {"spec": {"expirationSeconds": 3600}}
-    answer = await kube.create(kinds.SERVICE_ACCOUNTS, request, namespace, name=GATEWAY, subresource="token")
-    _write_kubeconfig(folder / "kubeconfig", answer["status"]["token"])
+    admin = Path(os.environ["KUBECONFIG"])
+    await write_kubeconfig(kube, namespace, GATEWAY, admin=admin, to=folder / "kubeconfig")
     (folder / "ledger-token").write_text("user-gateway\n")
     return {
         "KUBECONFIG": str(folder / "kubeconfig"),
@@ -212,9 +149,3 @@ async def _environ(kube: KubeClient, namespace: str, folder: Path, ledger_url: s
         "AMBIT_HEALTH_LISTEN": "127.0.0.1:0",
         "AMBIT_DRAIN_MS": "1000",
     }
-
-
-def _write_kubeconfig(to: Path, token: str) -> None:
-    config: Json = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
-    config["users"][0]["user"] = {"token": token}
-    to.write_text(json.dumps(config))

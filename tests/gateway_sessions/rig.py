@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from ambit.api.names import GATEWAY_CA_PEM, GROUP
+from ambit.api.names import GATEWAY_CA_PEM
 from ambit.control.keys import (
     GATEWAY_SIGNER,
     GATEWAY_TLS,
@@ -37,7 +36,6 @@ from ambit.kube.resources import (
     AGENTS,
     BUDGETS,
     CONFIG_MAPS,
-    CUSTOM_RESOURCE_DEFINITIONS,
     NAMESPACES,
     PODS,
     SANDBOX_POOLS,
@@ -47,10 +45,10 @@ from ambit.ledger import wire
 from ambit.ledger.amounts import Limit, Resource, Window
 from ambit.ledger.client import LedgerClient
 from ambit.policy import GatewayAccount
+from tests.chart.crds import install_crds
 from tests.isolates.host import Host, a_host, until
 from tests.ledger.server import running as running_ledger
 
-CRDS = Path(__file__).parents[2] / "crds"
 _hosts = itertools.count(1)
 
 
@@ -178,7 +176,7 @@ async def a_rig(
         server.client("gateway") as ledger,
         server.client("operator") as operator,
     ):
-        await _install_crds(kube)
+        await install_crds(kube)
         namespace = f"sessions-{uuid.uuid4().hex[:8]}"
         await kube.create(NAMESPACES, {"metadata": {"name": namespace}})
         limits = () if runtime_limit_ms is None else (Limit(Window.LIFETIME, Resource.RUNTIME, runtime_limit_ms),)
@@ -294,19 +292,3 @@ async def _ready(listener: PeopleListener, world: WatchedWorld) -> None:
         return listener.not_ready() is None and world.missing is None
 
     await until(ready)
-
-
-async def _install_crds(kube: KubeClient) -> None:
-    for path in sorted(CRDS.glob("*.yaml")):
-        await kube.apply(CUSTOM_RESOURCE_DEFINITIONS, yaml.safe_load(path.read_text()), field_manager="ambit-tests")
-
-    async def established() -> bool:
-        found = [crd for crd in await kube.list(CUSTOM_RESOURCE_DEFINITIONS) if crd["spec"]["group"] == GROUP]
-        return all(_established(crd) for crd in found)
-
-    await until(established)
-
-
-def _established(crd: dict[str, Any]) -> bool:
-    conditions: list[dict[str, Any]] = crd.get("status", {}).get("conditions") or []  # a new one's are null
-    return any(found["type"] == "Established" and found["status"] == "True" for found in conditions)
