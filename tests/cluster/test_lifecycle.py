@@ -1,14 +1,11 @@
 """Uninstalling ends every session and leaves no finalizer; the ledger's volume stays, and a reinstall finds it."""
 
-import os
 import re
-import subprocess
 
 import pytest
 
 from e2e.cluster.progress import Progress
-from e2e.cluster.upstream import build
-from e2e.install import NAMESPACE, RELEASE, install_chart
+from e2e.install import NAMESPACE, install_chart, uninstall_chart
 from tests.cluster.conftest import Cluster
 from tests.cluster.manifests import a_budget, a_container, a_pool, a_route, an_agent
 
@@ -33,9 +30,7 @@ def test_uninstall_ends_everything_and_a_reinstall_remembers(cluster: Cluster, n
             "the session runs",
             lambda: "Running" in cluster.kubectl("get", "pods", "-n", namespace, "-l", "ambit.dev/component=sandbox"),
         )
-        helm = [str(build.tool("helm", Progress())), "uninstall", RELEASE, "--namespace", NAMESPACE]
-        environment = {**os.environ, "KUBECONFIG": str(cluster.installed.kubeconfig)}
-        subprocess.run([*helm, "--wait", "--timeout", "5m"], env=environment, check=True, capture_output=True)
+        uninstall_chart(cluster.installed.kubeconfig, Progress())
         session.communicate(timeout=60)
     finally:
         session.kill()
