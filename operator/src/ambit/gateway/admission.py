@@ -97,7 +97,7 @@ class Admission:
         if not isinstance(answer, wire.Granted):
             self._settlements.release(hold.id, "the call needs more than is held ahead")
             return None
-        metrics.GATEWAY_HOLDS_AHEAD.labels("Found" if extend.want == _NOTHING else "Extended").inc()
+        metrics.GATEWAY_HOLDS_AHEAD.labels("Confirmed" if extend.want == _NOTHING else "Extended").inc()
         return replace(
             hold,
             amount=hold.amount + answer.amount,

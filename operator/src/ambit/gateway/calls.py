@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from ambit.gateway import bounds, refusals
-from ambit.gateway.admission import Admission, ClientGone
-from ambit.gateway.holding_ahead import HoldingAhead
+from ambit.gateway.admission import ClientGone
+from ambit.gateway.admitting import Admitting
 from ambit.gateway.holds import Hold
 from ambit.gateway.identity.session_directory import Session
 from ambit.gateway.live_calls import LiveCall, LiveCalls
@@ -19,8 +19,7 @@ from ambit.gateway.routes.world import World
 from ambit.gateway.server.connection import Exchange
 from ambit.gateway.server.http import HOP_BY_HOP, Headers, Request, named_in_connection, request_head
 from ambit.gateway.server.upstream import Origin, Unreachable, UpstreamPool
-from ambit.gateway.settlements import HoldKeeper, Settlements
-from ambit.gateway.warnings import Warnings
+from ambit.gateway.settlements import HoldKeeper
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import LedgerClient
 from ambit.policy import RouteBinding
@@ -50,10 +49,7 @@ class Calls:
         world: World,
         models: AllowedModels,
         ledger: LedgerClient,
-        admission: Admission,
-        settlements: Settlements,
-        ahead: HoldingAhead,
-        warnings: Warnings,
+        admitting: Admitting,
         live: LiveCalls,
         upstream: UpstreamPool,
         hold_expires_in_ms: int,
@@ -62,10 +58,10 @@ class Calls:
         self._world = world
         self._models = models
         self._ledger = ledger
-        self._admission = admission
-        self._settlements = settlements
-        self._ahead = ahead
-        self._warnings = warnings
+        self._admission = admitting.admission
+        self._settlements = admitting.settlements
+        self._ahead = admitting.ahead
+        self._warnings = admitting.warnings
         self._live = live
         self._upstream = upstream
         self._hold_expires_in_ms = hold_expires_in_ms

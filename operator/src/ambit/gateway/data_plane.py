@@ -6,28 +6,21 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
-from ambit.gateway.admission import Admission
+from ambit.gateway.admitting import Admitting
 from ambit.gateway.calls import Calls
 from ambit.gateway.data_path import DataPath
-from ambit.gateway.holding_ahead import HoldingAhead
-from ambit.gateway.holding_ahead.ahead import SILENCE_MS
 from ambit.gateway.identity.isolate_hosts import IsolateHosts, TokenReviewer
 from ambit.gateway.identity.session_directory import SessionDirectory
 from ambit.gateway.identity.session_tokens import SessionTokens
-from ambit.gateway.ledger_events import LedgerEvents
 from ambit.gateway.live_calls import LiveCalls
-from ambit.gateway.room_queue import RoomQueue
 from ambit.gateway.routes.allowed_models import AllowedModels
 from ambit.gateway.routes.world import World
 from ambit.gateway.server import listener
 from ambit.gateway.server.connection import ServerState
 from ambit.gateway.server.limits import BodyMemory, Limits
 from ambit.gateway.server.upstream import UpstreamPool
-from ambit.gateway.settlements import Settlements
-from ambit.gateway.warnings import Warnings
 from ambit.ledger.client import LedgerClient
 from ambit.telemetry import metrics
 
@@ -71,19 +64,9 @@ async def serve(
     At its end: no new connection, calls under way have `drain_s`, what is left is cut in its format's own words, and
     everything is settled.
     """
-    queue = RoomQueue()
-    metrics.GATEWAY_QUEUE.set_function(lambda: queue.waiting)
-    warnings = Warnings()
-    settlements = Settlements(ledger, queue.freed, warnings)
-    ahead = HoldingAhead(
-        ledger,
-        settlements,
-        warnings,
-        hold_expires_in_ms=settings.hold_expires_in_ms,
-        held_up=lambda session, parent: queue.account_in_the_way(session, parent) is not None,
-        on=settings.hold_ahead,
-    )
-    metrics.GATEWAY_HOLDS_AHEAD_UNUSED.set_function(lambda: ahead.unused)
+    admitting = Admitting.over(ledger, hold_expires_in_ms=settings.hold_expires_in_ms, hold_ahead=settings.hold_ahead)
+    metrics.GATEWAY_QUEUE.set_function(lambda: admitting.queue.waiting)
+    metrics.GATEWAY_HOLDS_AHEAD_UNUSED.set_function(lambda: admitting.ahead.unused)
     sessions = SessionDirectory(ledger, time.monotonic)
     live = LiveCalls(ledger)
     upstream = UpstreamPool(settings.upstream_tls)
@@ -92,18 +75,7 @@ async def serve(
         world=world,
         models=models,
         ledger=ledger,
-        admission=Admission(
-            ledger,
-            settlements,
-            queue,
-            ahead,
-            warnings,
-            hold_expires_in_ms=settings.hold_expires_in_ms,
-            utc_now=lambda: datetime.now(UTC),
-        ),
-        settlements=settlements,
-        ahead=ahead,
-        warnings=warnings,
+        admitting=admitting,
         live=live,
         upstream=upstream,
         hold_expires_in_ms=settings.hold_expires_in_ms,
@@ -112,25 +84,23 @@ async def serve(
     sandboxes = DataPath(SessionTokens(settings.session_signer_pem, sessions, time.time), calls, models)
     isolates = DataPath(IsolateHosts(reviewer, sessions, time.monotonic), calls, models)
     state = ServerState(settings.limits, BodyMemory(settings.limits.all_bodies_bytes))
-    events = LedgerEvents(ledger, silence_ms=SILENCE_MS if settings.hold_ahead else None, heard=ahead.heard)
-    events.subscribe(ahead.on_event)
-    events.subscribe(sessions.on_event)
-    events.subscribe(live.on_event)
+    admitting.events.subscribe(sessions.on_event)
+    admitting.events.subscribe(live.on_event)
 
     async with asyncio.TaskGroup() as tasks:
-        following = tasks.create_task(events.run())
+        following = tasks.create_task(admitting.events.run())
         try:
             async with AsyncExitStack() as listeners:
                 yield DataPlane(
                     await listeners.enter_async_context(listener.listen(settings.sandbox_listen, sandboxes, state)),
                     await listeners.enter_async_context(listener.listen(settings.isolate_listen, isolates, state)),
-                    ahead.opened,
+                    admitting.ahead.opened,
                 )
-            ahead.stop()
+            admitting.ahead.stop()
             if not await listener.drain(state, settings.drain_s):
                 live.cut_all()
                 await listener.drain(state, SETTLE_AT_END_S)
-            await settlements.finish(SETTLE_AT_END_S)
+            await admitting.settlements.finish(SETTLE_AT_END_S)
         finally:
             upstream.close()
             following.cancel()

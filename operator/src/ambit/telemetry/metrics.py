@@ -212,8 +212,8 @@ GATEWAY_SETTLEMENTS = Counter(
 )
 GATEWAY_HOLDS_AHEAD = Counter(
     "ambit_gateway_holds_ahead_total",
-    "Model calls by the hold that was made ahead of them: Found, Extended (the call needed more, and waited for one "
-    "commit), None.",
+    "Model calls by the hold that was made ahead of them: Found, Extended (it needed more), Confirmed (the ledger "
+    "had not been heard of for 75 ms), None. All but Found wait for a commit.",
     ["result"],
 )
 GATEWAY_HOLDS_AHEAD_ASKED = Counter(
