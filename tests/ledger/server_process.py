@@ -3,8 +3,8 @@
 It is `ambit.ledger.main.run` on a port of 127.0.0.1 (`LISTEN`), with tokens that are their user's name in place of an
 apiserver. What it listens on goes to stdout as one line of JSON. The environment can ask for what a test needs:
 `KILL_BEFORE` (`<step>#<n>`: SIGKILL itself before the n-th time of a step of its journal), `COMPACT_AFTER_CHANGES`,
-`CLOCK_FILE` (a file with the milliseconds to add to the clock), and `STORE` (a PostgreSQL address, in place of the
-journal in DATA_FOLDER).
+`CLOCK_FILE` (a file with the milliseconds to add to the clock), `SETTLEMENT_SPACE_BYTES`, and `STORE` (a PostgreSQL
+address, in place of the journal in DATA_FOLDER).
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ambit.ledger.journal import JournalError
+from ambit.ledger.journal.reserved import SETTLEMENT_SPACE_BYTES
 from ambit.ledger.journal.sqlite import SqliteSource
 from ambit.ledger.main import run, wall_clock_ms
 from ambit.ledger.settings import Settings
@@ -64,7 +65,10 @@ async def main(folder: Path) -> None:
         health_listen="127.0.0.1:0",
     )
     store = os.environ.get("STORE", str(folder))
-    source = None if store != str(folder) else SqliteSource(folder, before=killer(os.environ.get("KILL_BEFORE", "")))
+    before = killer(os.environ.get("KILL_BEFORE", ""))
+    space_bytes = int(os.environ.get("SETTLEMENT_SPACE_BYTES", str(SETTLEMENT_SPACE_BYTES)))
+    embedded = SqliteSource(folder, before=before, settlement_space_bytes=space_bytes)
+    source = None if store != str(folder) else embedded
     compact_after_changes = int(os.environ.get("COMPACT_AFTER_CHANGES", str(COMPACT_AFTER_CHANGES)))
     await run(
         settings,
