@@ -32,7 +32,7 @@ def main(names: Sequence[str]) -> int:
     say(f"\n=== {failure or 'all stages passed'} ({duration(time.monotonic() - started_s)} in all)")
     for name, took_s in run.took_s.items():
         say(f"{name}: {duration(took_s)}")
-    for line in filter(None, (summary(stage.name) for stage in STAGES)):
+    for line in filter(None, map(summary, run.ended)):
         say(line)
     return 1 if failure else 0
 

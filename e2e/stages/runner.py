@@ -22,6 +22,8 @@ class Run:
     def __init__(self, stages: Sequence[Stage], reports: Path) -> None:
         self.took_s: dict[str, float] = {}
         """How long each stage took that has passed."""
+        self.ended: list[str] = []
+        """The stages that came to their own end, in the order in which they did."""
         self._stages = stages
         self._reports = reports
         self._clusters = Clusters(reports)
@@ -69,6 +71,7 @@ class Run:
         say(f"\n=== {stage.name}")
         if self._log(stage).exists():
             say(self._log(stage).read_text(errors="replace").rstrip())
+        self.ended.append(stage.name)
         task.result()
         self.took_s[stage.name] = took_s
         say(f"=== {stage.name}: passed in {duration(took_s)}\n")

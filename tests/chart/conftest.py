@@ -39,6 +39,7 @@ def render(helm: Callable[..., "subprocess.CompletedProcess[str]"]) -> Callable[
     def run(**values: Any) -> list[Manifest]:
         done = helm("template", "ambit", str(CHART), "--namespace", "ambit-system", values=values)
         assert done.returncode == 0, done.stderr
-        return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+        # The CRDs are long, and the C loader reads them ten times as fast.
+        return [manifest for manifest in yaml.load_all(done.stdout, yaml.CSafeLoader) if manifest]
 
     return run

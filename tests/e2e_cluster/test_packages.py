@@ -12,6 +12,7 @@ from e2e.cluster.progress import Progress
 
 def test_every_package_of_the_list_has_a_group_that_is_asked_for() -> None:
     assert {package.group for package in packages.catalogue()} == {
+        packages.BENCH,
         packages.BUILD,
         packages.CONTROL_PLANE,
         packages.NODE,

@@ -61,7 +61,7 @@ async def test_the_first_failure_ends_the_others_politely_and_starts_no_more(
     run = Run([waits, breaks, a_stage("later", 'echo x >"$0"', late, lane="b")], tmp_path / "reports")
     with pytest.raises(StageFailed, match=r"^stage breaks failed with exit code 3$"):
         await run.to_end()
-    assert (cleaned.exists(), late.exists(), dict(run.took_s)) == (True, False, {})
+    assert (cleaned.exists(), late.exists(), dict(run.took_s), run.ended) == (True, False, {}, ["breaks"])
     said = capsys.readouterr().out
     assert "=== breaks\nthis is why\n" in said
     assert "=== waits: ended early" in said
