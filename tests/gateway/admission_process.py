@@ -46,7 +46,7 @@ async def main(url: str, sessions: list[Session], calls: int, queue_s: float, ho
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
         outcomes.clear()
         await asyncio.gather(*(call(sessions[number % len(sessions)]) for number in range(calls)))
-        admitting.ahead.stop()
+        await admitting.ahead.stop(30)
         await admitting.settlements.finish(30)
         following.cancel()
     print(json.dumps(outcomes), flush=True)

@@ -40,7 +40,7 @@ def test_nothing_is_guessed_of_a_session_without_calls() -> None:
 
 
 def test_the_next_call_needs_what_the_last_did_and_the_step_that_its_prompt_grew_by() -> None:
-    assert likely_next((a_call(1000),)) == Amount(usd_nanos=1_250_000, tokens=1250, model_calls=1)
+    assert likely_next((a_call(1000),)) == Amount(usd_nanos=1_500_000, tokens=1500, model_calls=1)
     assert likely_next((a_call(1000), a_call(1400))) == Amount(usd_nanos=2_000_000, tokens=2000, model_calls=1)
     assert likely_next((a_call(8000), a_call(8010))) == Amount(usd_nanos=9_011_250, tokens=9011, model_calls=1)
 
@@ -200,7 +200,7 @@ async def test_a_call_that_needs_more_than_is_held_ahead_extends_it_by_that() ->
         await rig.quiet()
         hold = await rig.call(1000)
         assert [op for op in rig.ledger.ops if isinstance(op, wire.Extend)] == [
-            wire.Extend(hold.id, 1, 60_000, want=Amount(usd_nanos=875_000, tokens=875))
+            wire.Extend(hold.id, 1, 60_000, want=Amount(usd_nanos=850_000, tokens=850))
         ]
         assert hold.amount == a_call(1000)
         assert hold.next_sequence == 2
@@ -296,10 +296,13 @@ async def test_a_hold_that_comes_too_late_is_given_back() -> None:
         hold = await rig.call()
         rig.ledger.hold_back()
         rig.end(hold)
+        asked = rig.ahead.asked_for(PATH)
+        assert asked is not None
         await asyncio.sleep(0.02)
         rig.ledger.let_go()
-        await rig.ledger.arrived(3)
-        assert (kinds(rig.ledger.ops)[-1], rig.ahead.unused) == ("Release", 0)
+        await asked
+        assert rig.ahead.unused == 0
+        assert (await rig.quiet())[-1] == "Release"
 
 
 async def test_nothing_is_held_ahead_while_calls_wait_for_that_room() -> None:
@@ -320,7 +323,7 @@ async def test_a_session_that_opens_is_held_for_as_its_agents_calls_were() -> No
         await rig.held(2)
         hold = rig.ahead.take("session/n/new")
         assert hold is not None
-        assert hold.amount == a_call(500)
+        assert hold.amount == a_call(600)
         assert rig.ahead.take("session/n/stranger") is None
 
 
@@ -338,9 +341,12 @@ async def test_a_client_that_is_gone_leaves_its_hold_ahead_to_nobody() -> None:
 async def test_a_process_that_stops_gives_everything_back() -> None:
     async with a_rig() as rig:
         await rig.called()
+        other = Session("session/n/other", PARENT, None, None)
+        hold = await rig.call(session=other)
         await rig.quiet()
-        rig.ahead.stop()
-        assert await rig.quiet() == ["Release"]
+        rig.end(hold, other)
+        await rig.ahead.stop(5)
+        assert await rig.quiet() == ["Settle", "Reserve", "Release", "Release"], "also what was just being asked for"
         rig.end(await rig.call())
         assert await rig.quiet() == ["Reserve", "Settle"]
 

@@ -21,6 +21,8 @@ from ambit.telemetry import metrics
 
 QUEUE_S: Final = 20.0
 _NOTHING: Final = Amount()
+_FOUND: Final = metrics.GATEWAY_HOLDS_AHEAD.labels("Found")
+"""Bound once: looking a label up costs as much as the rest of the decision."""
 
 
 class ClientGone(Exception):
@@ -64,7 +66,7 @@ class Admission:
             hold = self._ahead.take(session.path)
         if hold is not None:
             if hold.amount.covers(want) and self._ahead.trusted:
-                metrics.GATEWAY_HOLDS_AHEAD.labels("Found").inc()
+                _FOUND.inc()
                 return self._unless(gone, hold)
             hold = await self._extended(hold, want, at_least)
         if hold is not None:

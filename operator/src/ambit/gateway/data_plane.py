@@ -96,7 +96,7 @@ async def serve(
                     await listeners.enter_async_context(listener.listen(settings.isolate_listen, isolates, state)),
                     admitting.ahead.opened,
                 )
-            admitting.ahead.stop()
+            await admitting.ahead.stop(SETTLE_AT_END_S)
             if not await listener.drain(state, settings.drain_s):
                 live.cut_all()
                 await listener.drain(state, SETTLE_AT_END_S)

@@ -37,8 +37,10 @@ class Settlements:
 
     async def finish(self, timeout_s: float) -> bool:
         """Waits for what is under way, at most so long; whether all of it was done."""
-        if self._open:
-            await asyncio.wait(tuple(self._open), timeout=timeout_s)
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        while self._open and (left_s := deadline_s - loop.time()) > 0:
+            await asyncio.wait(tuple(self._open), timeout=left_s)
         if self._open:
             _log.error("%d holds could not be ended: the ledger is away; expiry charges them whole", len(self._open))
         return not self._open

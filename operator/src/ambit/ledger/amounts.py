@@ -5,6 +5,7 @@ ten; on the wire it is an `Amount`, whose names are the API's.
 """
 
 from enum import StrEnum
+from operator import ge
 from typing import Annotated
 
 import msgspec
@@ -91,7 +92,7 @@ class Amount(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
 
     def covers(self, other: "Amount") -> bool:
         """Whether `other` is at most this amount in every resource."""
-        return covers(self.vector(), other.vector())
+        return all(map(ge, msgspec.structs.astuple(self), msgspec.structs.astuple(other)))
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -79,6 +79,7 @@ class HoldingAhead:
         """By a session's parent, what its latest call wanted: all that is known of a session that just opened."""
         self._by_hold: dict[str, str] = {}
         """The session of each hold that is not in use."""
+        self._asking: set[asyncio.Future[wire.AnyResult]] = set()
         self._heard_at_s = float("-inf")
         self._stopped = False
 
@@ -152,11 +153,15 @@ class HoldingAhead:
         for hold in tuple(self._by_hold):
             self._give_back(hold, "Resynchronised", why)
 
-    def stop(self) -> None:
-        """The process ends: nothing more is held ahead, and what is not in use is given back."""
+    async def stop(self, timeout_s: float) -> None:
+        """The process ends: nothing more is held ahead, and what is not in use is given back, also what is still being
+        asked for: its answer is waited for, at most so long.
+        """
         self._stopped = True
         for session in tuple(self._sessions):
             self._forget(session, "the gateway stops")
+        if self._asking:
+            await asyncio.wait(tuple(self._asking), timeout=timeout_s)
 
     @property
     def unused(self) -> int:
@@ -176,11 +181,13 @@ class HoldingAhead:
             known.asking = self._ledger.post(reserve)
         except LedgerBusy:
             return
+        self._asking.add(known.asking)
         known.asking.add_done_callback(partial(self._answered, session, known, hold_id, asked_at_s))
 
     def _answered(
         self, session: str, known: _Session, hold_id: str, asked_at_s: float, asked: asyncio.Future[wire.AnyResult]
     ) -> None:
+        self._asking.discard(asked)
         known.asking, known.awaited = None, False
         if asked.cancelled():
             return
