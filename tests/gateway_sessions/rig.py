@@ -238,15 +238,16 @@ async def a_rig_with_host(
 
 
 @asynccontextmanager
-async def a_host_of(rig: Rig, folder: Path) -> AsyncGenerator[Host]:
-    """A host of the pool `default`, and its Pod."""
+async def a_host_of(rig: Rig, folder: Path, number: int = 0, **environment: str) -> AsyncGenerator[Host]:
+    """A host of the pool `default`, and its Pod; `environment` adds to its settings; `rig.host_uid`: the last."""
+    name = f"default-isolate-host-{number}"
     # All of 127/8 is the loopback's: each host listens on its well-known port without being in another's way.
     address = f"127.18.{os.getpid() % 250}.{next(_hosts)}"
     labels = {"ambit.dev/component": "isolate-host", "ambit.dev/pool": "default"}
     pod = await rig.kube.create(
         PODS,
         {
-            "metadata": {"name": "default-isolate-host-0", "labels": labels},
+            "metadata": {"name": name, "labels": labels},
             "spec": {"containers": [{"name": "host", "image": "none"}], "automountServiceAccountToken": False},
         },
         rig.namespace,
@@ -258,6 +259,7 @@ async def a_host_of(rig: Rig, folder: Path) -> AsyncGenerator[Host]:
         AMBIT_POD_UID=rig.host_uid,
         AMBIT_HOST_LISTEN=f"{address}:8082",
         AMBIT_GATEWAY_PUBLIC_KEY=public_key,
+        **environment,
     ) as host:
         host.signer = signer
         status = {
@@ -266,7 +268,7 @@ async def a_host_of(rig: Rig, folder: Path) -> AsyncGenerator[Host]:
             "podIPs": [{"ip": address}],
             "conditions": [{"type": "Ready", "status": "True"}],
         }
-        await rig.kube.patch_status(PODS, "default-isolate-host-0", status, rig.namespace)
+        await rig.kube.patch_status(PODS, name, status, rig.namespace)
         yield host
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.telemetry import metrics
 from ambit.telemetry.reasons import SessionEnd
-from tests.gateway_sessions.rig import Rig, a_rig, a_rig_with_host, events, output
-from tests.isolates.host import until
+from tests.gateway_sessions.rig import Rig, a_host_of, a_rig, a_rig_with_host, events, output
+from tests.isolates.host import Host, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -211,6 +212,44 @@ async def test_without_a_ready_host_it_is_503_and_says_where_to_look(tmp_path: P
         async with rig.open("echo") as answer:
             assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
             assert "kubectl get sandboxpools" in (await answer.json())["message"]
+
+
+async def test_with_one_host_full_sessions_run_on_the_other_and_with_both_full_it_is_429(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        rig = await stack.enter_async_context(a_rig(tmp_path, runtime_limit_ms=3_600_000))
+        hosts: dict[str, Host] = {}
+        for number in (0, 1):
+            host = await stack.enter_async_context(a_host_of(rig, tmp_path, number, AMBIT_SESSIONS_PER_SHARD="1"))
+            hosts[rig.host_uid] = host
+        await rig.an_isolate_agent("talks", TALKS_FOR_EVER)
+        # Another gateway's session has taken one of them, which this gateway does not know of.
+        taken, free = hosts
+        place = "/v1/sessions/another/s-1/place"
+        token = {"authorization": f"Bearer {hosts[taken].token(sub=taken)}"}
+        async with hosts[taken].request("PUT", place, headers=token) as kept:
+            assert kept.status == 204
+        async with rig.open("talks") as answer:
+            stream = events(answer)
+            first = (await anext(stream)).data["id"]
+            assert (await anext(stream)).name == "output"
+            assert (await rig.usage(first)).attributes["hostPod"] == free
+            async with rig.open("talks") as refused:
+                body = await refused.json()
+                assert (refused.status, refused.headers["x-ambit-reason"]) == (429, "HostsFull")
+                assert refused.headers["Retry-After"] == "5"
+                assert "kubectl scale sandboxpool default" in body["message"]
+            async with rig.client.get(rig.sessions_url()) as listed:
+                assert [one["id"] for one in (await listed.json())["sessions"]] == [first], "nothing was opened for it"
+        await rig.ended(first)
+        assert (await rig.run("talks", bounds={"runtime": "2s"}))[-1].data["reason"] == "RuntimeExhausted"
+
+
+async def test_a_session_that_is_refused_leaves_its_place(tmp_path: Path) -> None:
+    async with a_rig(tmp_path, runtime_limit_ms=500) as rig, a_host_of(rig, tmp_path, AMBIT_SESSIONS_PER_SHARD="1"):
+        await rig.an_isolate_agent("echo", ECHO)
+        for _ in range(3):
+            async with rig.open("echo") as answer:
+                assert (answer.status, (await answer.json())["reason"]) == (402, "LimitExceeded")
 
 
 async def test_a_runtime_longer_than_a_slice_is_renewed(rig: Rig) -> None:

@@ -70,6 +70,7 @@ class Ingress:
         app.router.add_post(session, self._open)
         app.router.add_get(session, self._get)
         app.router.add_delete(session, self._delete)
+        app.router.add_put(session + "/place", self._take_place)
         app.router.add_put(session + "/runtime", self._renew)
         return app
 
@@ -91,6 +92,14 @@ class Ingress:
             return _json(HTTPStatus.NOT_FOUND, {"reason": "NotFound", "message": "no such session was here lately"})
         return _json(HTTPStatus.OK, state)
 
+    async def _take_place(self, request: web.Request) -> web.StreamResponse:
+        try:
+            self._sessions.take_place(_path(request), asyncio.get_running_loop().time())
+        except HostRefusal as refusal:
+            metrics.ISOLATE_OPENS.labels(refusal.reason).inc()
+            raise
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
     async def _renew(self, request: web.Request) -> web.StreamResponse:
         session = self._sessions.running(_path(request))
         if session is None or not session.renew(_until_s(request, session.asked_s)):
@@ -98,7 +107,9 @@ class Ingress:
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
-        session = self._sessions.running(_path(request))
+        path = _path(request)
+        self._sessions.leave_place(path)
+        session = self._sessions.running(path)
         if session is not None:
             await self._sessions.close(session, HostError.KILLED, "the gateway ended it")
         return web.Response(status=HTTPStatus.NO_CONTENT)

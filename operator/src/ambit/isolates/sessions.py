@@ -14,6 +14,8 @@ from ambit.telemetry import metrics
 from ambit.telemetry.reasons import HostError
 
 ENDS_KEPT = 1_000
+PLACE_KEPT_S = 30.0
+"""For so long a place that was taken waits for its session: the gateway opens the session's account meanwhile."""
 RUNTIME_GRACE_S = 2.0
 """So much after its runtime is over a session is ended here: the gateway, which can be reached, ends it before that."""
 
@@ -87,6 +89,8 @@ class Sessions:
         self._limit = limit
         self._running: dict[str, Session] = {}
         self._opening: set[str] = set()
+        self._places: dict[str, float] = {}
+        """Taken for sessions that are not opened yet; by path, until when, by the event loop's clock."""
         self._ended: OrderedDict[str, SessionState] = OrderedDict()
 
     def paths(self) -> list[str]:
@@ -105,12 +109,22 @@ class Sessions:
         session = self._running.get(path)
         return SessionState("Running") if session is not None and session.ending is None else self._ended.get(path)
 
+    def take_place(self, path: str, now_s: float) -> None:
+        """Keeps room for a session that is to be opened within `PLACE_KEPT_S`; asked again, from then on. Raises
+        HostRefusal (SessionExists, Full).
+        """
+        self._make_room(path, now_s)
+        self._places[path] = now_s + PLACE_KEPT_S
+
+    def leave_place(self, path: str) -> None:
+        """Gives the room back; nothing happens where none was kept."""
+        self._places.pop(path, None)
+
     async def open(self, path: str, code_sha256: str, asked_s: float) -> Session:
-        """A place on a shard. Raises HostRefusal (SessionExists, Full, ShardDied)."""
-        if path in self._running or path in self._opening:
-            raise HostRefusal(HostError.SESSION_EXISTS, f"{path} is running on this host")
-        if len(self._running) + len(self._opening) >= self._limit:
-            raise HostRefusal(HostError.FULL, f"this host runs {self._limit} sessions, as many as it may")
+        """Gives the session a shard, in the place that was taken for it or, where there is none, in a free one. Raises
+        HostRefusal (SessionExists, Full, ShardDied).
+        """
+        self._make_room(path, asked_s)
         self._opening.add(path)
         try:
             shard = await self._shards.take()
@@ -121,6 +135,14 @@ class Sessions:
         session = self._running[path] = Session(path, code_sha256, shard, asked_s)
         metrics.ISOLATE_SESSIONS.set(len(self._running))
         return session
+
+    def _make_room(self, path: str, now_s: float) -> None:
+        """Counts out places that nobody came for, and the session's own. Raises HostRefusal (SessionExists, Full)."""
+        if path in self._running or path in self._opening:
+            raise HostRefusal(HostError.SESSION_EXISTS, f"{path} is running on this host")
+        self._places = {other: until_s for other, until_s in self._places.items() if until_s > now_s and other != path}
+        if len(self._running) + len(self._opening) + len(self._places) >= self._limit:
+            raise HostRefusal(HostError.FULL, f"this host runs {self._limit} sessions, as many as it may")
 
     def close(self, session: Session, reason: str, message: str = "") -> asyncio.Task[None]:
         """Ends the session; the task is done when nothing of it is left. The first reason given stays."""

@@ -152,6 +152,11 @@ SESSION_START_SECONDS = Histogram(
     ["environment"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
+ISOLATE_PLACES = Counter(
+    "ambit_isolate_places_total",
+    "Isolate hosts asked for a place for a session, by answer: Taken, Full (the next is asked), NoAnswer.",
+    ["result"],
+)
 ISOLATE_ENDS_UNCONFIRMED = Counter(
     "ambit_isolate_ends_unconfirmed_total",
     "Isolate sessions whose host did not confirm their end within the runtime that was held: charged all of it, and "

@@ -35,6 +35,8 @@ class Refusal(StrEnum):
     """A limit of a Budget, or a bound of the session, leaves no room (402; 429 where the window is a Minute)."""
     ROOM_HELD = "RoomHeld"
     """Room is only held by others, and none came free in time (429)."""
+    HOSTS_FULL = "HostsFull"
+    """No isolate host of the Agent's pool has room for another session (429)."""
     CONCURRENCY_LIMIT = "ConcurrencyLimit"
     """As many sessions are open as an account allows at once (429)."""
     SESSION_ENDED = "SessionEnded"

@@ -26,6 +26,8 @@ TOKEN_LIFE_S: Final = 60
 TOKEN_REUSED_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 5.0
 ANSWER_TIMEOUT_S: Final = 10.0
+PLACE_TIMEOUT_S: Final = 5.0
+"""A caller waits meanwhile, and another host may answer at once."""
 
 
 class HostFailed(Exception):
@@ -99,6 +101,21 @@ class HostClient:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+
+    async def take_place(self, host: Host, namespace: str, session: str) -> None:
+        """Keeps room on the host for a session that is opened there soon (`ambit.isolates.sessions.PLACE_KEPT_S`).
+        Raises HostFailed.
+        """
+        url = f"{host.url}/v1/sessions/{namespace}/{session}/place"
+        try:
+            async with self._open().put(url, headers=self._authorization(host), timeout=_FOR_A_PLACE) as answer:
+                refusal = await _refusal(answer)
+                if refusal is not None:
+                    raise refusal
+                if answer.status != HTTPStatus.NO_CONTENT:
+                    raise HostFailed(None, f"isolate host {host.namespace}/{host.name} answered {answer.status}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _gone(host, error) from error
 
     @asynccontextmanager
     async def run(
@@ -205,6 +222,7 @@ class HostClient:
 
 
 _SHORT: Final = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+_FOR_A_PLACE: Final = aiohttp.ClientTimeout(total=PLACE_TIMEOUT_S)
 
 
 async def _refusal(answer: aiohttp.ClientResponse) -> HostFailed | None:

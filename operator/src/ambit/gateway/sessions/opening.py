@@ -16,7 +16,7 @@ from ambit.gateway.sessions.accounts import close_account, limits, new_session_i
 from ambit.gateway.sessions.code import bundle, sizes
 from ambit.gateway.sessions.container import ContainerConductor
 from ambit.gateway.sessions.hosts import HostClient
-from ambit.gateway.sessions.placing import choose
+from ambit.gateway.sessions.places import Places
 from ambit.gateway.sessions.refusals import by_ledger, refused
 from ambit.gateway.sessions.run import Ending, Run
 from ambit.gateway.sessions.runtime import ROOM_PATIENCE_S, RuntimeHold
@@ -65,6 +65,7 @@ class Opener:
         self._kube = kube
         self._ledger = ledger
         self._hosts = hosts
+        self._places = Places(hosts)
         self._watches = watches
         self._facts = facts
         self._pod_name = pod_name
@@ -148,19 +149,25 @@ class Opener:
         request: Request,
         attributes: Mapping[str, str],
     ) -> Conducted:
-        host = choose(self._watches.hosts_of(environment.pool), run.id)
-        if host is None:
-            raise not_yet(
-                f"SandboxPool {environment.pool} has no host that is ready: see `kubectl get sandboxpools -n"
-                f" {environment.pool.namespace}`, and try again"
-            )
-        code = bundle(environment.main, modules)
-        placed = {
-            names.HOST_POD_ATTRIBUTE: host.uid,
-            names.HOST_ATTRIBUTE: host.name,
-            names.CODE_ATTRIBUTE: code.sha256,
-        }
-        await self._open_account(run, policy, ISOLATE_GRACE_MS, {**attributes, **placed})
+        host = await self._places.take(
+            environment.pool, self._watches.hosts_of(environment.pool), run.namespace, run.id
+        )
+        try:
+            code = bundle(environment.main, modules)
+            placed = {
+                names.HOST_POD_ATTRIBUTE: host.uid,
+                names.HOST_ATTRIBUTE: host.name,
+                names.CODE_ATTRIBUTE: code.sha256,
+            }
+            await self._open_account(run, policy, ISOLATE_GRACE_MS, {**attributes, **placed})
+            hold = await self._first_slice(run)
+        except Exception:
+            await self._places.give_back(host, run.namespace, run.id)
+            raise
+        return lambda: self._conduct(run, isolate.IsolateSession(host, code, request.input), hold)
+
+    async def _first_slice(self, run: Run) -> RuntimeHold:
+        """The session's runtime, held and begun. Raises RefusedCall."""
         hold = RuntimeHold(self._ledger, run.path, hold_id(run.namespace, run.id))
         try:
             first = await hold.begin()
@@ -169,8 +176,13 @@ class Opener:
         if not isinstance(first, wire.Granted):
             await close_account(self._ledger, run.path, SessionEnd.RUNTIME_EXHAUSTED, first.message)
             raise by_ledger(first, ROOM_PATIENCE_S)
-        session = isolate.IsolateSession(host, code, request.input)
-        return lambda: isolate.conduct(run, session, hold, self._ledger, self._hosts)
+        return hold
+
+    async def _conduct(self, run: Run, session: isolate.IsolateSession, hold: RuntimeHold) -> Ending:
+        try:
+            return await isolate.conduct(run, session, hold, self._ledger, self._hosts)
+        finally:
+            self._places.free(session.host)
 
     async def _container(
         self, run: Run, policy: SessionPolicy, agent: Agent, request: Request, attributes: Mapping[str, str]

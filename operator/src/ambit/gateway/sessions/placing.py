@@ -1,6 +1,6 @@
-"""Which isolate host runs a session: rendezvous hashing, which needs no memory and moves little when hosts change."""
+"""In which order isolate hosts are asked for a place for a session."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -28,9 +28,12 @@ class Host:
         return f"http://{address}:{self.port}"
 
 
-def choose(hosts: Iterable[Host], session: str) -> Host | None:
-    """The session's host; None where there is no host at all."""
-    return max(hosts, key=lambda host: _weight(session, host), default=None)
+def in_order(hosts: Iterable[Host], session: str, running: Mapping[str, int]) -> list[Host]:
+    """The hosts to ask, the least busy first. `running`: how many sessions each is known to run, by its pod's UID.
+
+    Among equals the session's id decides, so that gateways that know nothing of each other do not all ask the same one.
+    """
+    return sorted(hosts, key=lambda host: (running.get(host.uid, 0), _weight(session, host)))
 
 
 def _weight(session: str, host: Host) -> bytes:
