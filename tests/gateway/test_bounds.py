@@ -268,6 +268,25 @@ async def test_a_call_that_its_own_bound_stops_once_the_budget_has_room_makes_wa
 
 
 @in_module
+async def test_a_kill_reaches_a_call_that_waits_behind_others_at_once(gateway: Gateway) -> None:
+    tenant = await gateway.tenant(tokens(1600), scripts={"smart": "tokens=5&input=100"})
+    first, killed = await tenant.open(name="s-1"), await tenant.open(name="s-2")
+    held, hold = Amount(tokens=1000), f"held/{tenant.namespace}"
+    reserved = await gateway.ledger.reserve(wire.Reserve(hold, tenant.session("s-1"), held, held, 60_000))
+    assert isinstance(reserved, wire.Granted)
+    ahead = asyncio.ensure_future(statuses(tenant, first, 1, max_tokens=900))
+    await queued(1)
+    behind = asyncio.ensure_future(statuses(tenant, killed, 1, max_tokens=900))
+    await queued(2)
+    await gateway.ledger.kill(wire.Kill(path=tenant.session("s-2"), reason="the test is over", by="test"))
+    async with asyncio.timeout(10):  # half of what it would wait for those ahead
+        assert await behind == [402]
+    assert not ahead.done()
+    await gateway.ledger.release(wire.Release(hold, "the test is over"))
+    assert await ahead == [200]
+
+
+@in_module
 async def test_a_full_minute_is_429_with_a_short_wait_and_not_final(gateway: Gateway) -> None:
     tenant = await gateway.tenant()
     await gateway.operator.put_account(wire.PutAccount(tenant.budget, (calls(1, Window.MINUTE),), ORGANISATION))

@@ -1,5 +1,7 @@
 """Who waits behind whom: only calls that the same full account bounds, and among them the oldest asks first."""
 
+import asyncio
+
 from ambit.gateway.room_queue import RoomQueue
 
 TEAM, A, B = "budget/n/team", "agent/n/a", "agent/n/b"
@@ -66,3 +68,18 @@ def test_room_in_its_own_bound_takes_a_session_past_nobody_who_waits_longer_for_
     assert (queue.may_ask(older), queue.may_ask(younger), queue.may_ask(elsewhere)) == (True, False, True)
     queue.leave(older)
     assert queue.may_ask(younger)
+
+
+async def test_when_a_session_ends_its_calls_have_their_turn_at_once_whoever_is_ahead() -> None:
+    queue = RoomQueue()
+    ahead = queue.enter(TEAM, "session/n/1", A)
+    ended = [queue.enter(TEAM, "session/n/2", B), queue.enter(B, "session/n/2", B)]
+    behind = queue.enter(TEAM, "session/n/3", B)
+    turns = [asyncio.create_task(queue.turn(ticket, 20)) for ticket in (*ended, behind)]
+    await asyncio.sleep(0)
+    queue.session_ended("session/n/2")
+    for _ in range(5):  # no time passes, and no other turn would come
+        await asyncio.sleep(0)
+    assert [turn.done() for turn in turns] == [True, True, False]
+    assert queue.may_ask(ahead), "who was first still is"
+    turns[-1].cancel()

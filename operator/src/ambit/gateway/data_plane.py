@@ -68,7 +68,7 @@ async def serve(
     metrics.GATEWAY_QUEUE.set_function(lambda: admitting.queue.waiting)
     metrics.GATEWAY_HOLDS_AHEAD_UNUSED.set_function(lambda: admitting.ahead.unused)
     sessions = SessionDirectory(ledger, time.monotonic)
-    live = LiveCalls(ledger)
+    live = LiveCalls(ledger, admitting.queue.session_ended)
     upstream = UpstreamPool(settings.upstream_tls)
     models = AllowedModels(world)
     calls = Calls(

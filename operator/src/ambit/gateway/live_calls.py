@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -37,10 +37,11 @@ class LiveCall:
 
 
 class LiveCalls:
-    """Cuts calls at the ledger's word."""
+    """Cuts calls at the ledger's word. `session_ended` is told which session's calls, for those that still wait."""
 
-    def __init__(self, ledger: LedgerClient) -> None:
+    def __init__(self, ledger: LedgerClient, session_ended: Callable[[str], None]) -> None:
         self._ledger = ledger
+        self._session_ended = session_ended
         self._calls: dict[str, set[LiveCall]] = {}
         self._checking: asyncio.Task[None] | None = None
 
@@ -80,6 +81,7 @@ class LiveCalls:
     def _cut(self, session: str) -> None:
         for call in tuple(self._calls.get(session, ())):
             call.cut(CutCause.SESSION_ENDED)
+        self._session_ended(session)
 
     async def _check_all(self) -> None:
         for session in tuple(self._calls):

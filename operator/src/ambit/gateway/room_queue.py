@@ -2,7 +2,8 @@
 
 A call waits for the account that the ledger named, and only calls which that account bounds wait behind it: those of
 the same session where it is the session's own, and else those of every session under it. Only the first asks the ledger
-again, at each settlement of this process, and at least a few times a second for what others settle.
+again, at each settlement of this process, and at least a few times a second for what others settle. A call whose
+session has ended waits for nobody: it asks at once, and is told how the session ended.
 """
 
 import asyncio
@@ -60,11 +61,22 @@ class RoomQueue:
         self._freed.set()
         self._freed = asyncio.Event()
 
+    def session_ended(self, session: str) -> None:
+        """Each of its calls has its turn now, whoever is ahead."""
+        waiting = [ticket for queue in self._queues.values() for ticket in queue if ticket.session == session]
+        for ticket in waiting:
+            ticket.session_has_ended = True
+        if waiting:
+            self.freed()
+
     def may_ask(self, ticket: "Ticket") -> bool:
-        """Whether it is the first of its queue, and the first of those who wait for an account farther up.
+        """Whether it is the first of its queue, and the first of those who wait for an account farther up; or its
+        session has ended.
 
         Whoever waits for a nearer account holds nobody up here: most who are behind this ticket are not under that one.
         """
+        if ticket.session_has_ended:
+            return True
         if self._queues[ticket.account][0] is not ticket:
             return False
         distance = ticket.distance(ticket.account)
@@ -118,13 +130,14 @@ class RoomQueue:
 class Ticket:
     """A place in a queue."""
 
-    __slots__ = ("account", "arrival", "parent", "session")
+    __slots__ = ("account", "arrival", "parent", "session", "session_has_ended")
 
     def __init__(self, arrival: int, account: str, session: str, parent: str) -> None:
         self.arrival = arrival
         self.account = account
         self.session = session
         self.parent = parent
+        self.session_has_ended = False
 
     def distance(self, account: str) -> int:
         """How far up an account is that bounds this session; what is above its parent is not told apart."""
