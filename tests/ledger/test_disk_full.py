@@ -124,8 +124,8 @@ async def test_a_full_disk_refuses_new_holds_settles_the_old_ones_and_forgets_no
         granted += await hold_until_full(client)
         opened = await client.open(wire.Open("session/n/new", AGENT, 3_600_000))
         assert isinstance(opened, wire.Refused)
-        for hold in granted[:HELD]:
-            assert await client.settle(wire.Settle(hold, ONE)) == wire.Settled()
+        for id_ in granted[:HELD]:
+            assert await client.settle(wire.Settle(id_, ONE)) == wire.Settled()
         await client.close(wire.Close(session_of(7), SessionEnd.COMPLETED))
         await server.kill()
         (small_disk / "ballast").unlink()

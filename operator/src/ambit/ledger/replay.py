@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 from ambit.ledger import snapshot
 from ambit.ledger.changes import Codec
-from ambit.ledger.journal import Batch, Reader
-from ambit.ledger.state import State
+from ambit.ledger.journal import Batch, Journal, Reader
 from ambit.ledger.tree import Tree
 
 
@@ -13,8 +12,7 @@ class Replay:
     """A tree that follows a journal."""
 
     def __init__(self, upto: int = 0, chunks: Iterable[bytes] = ()) -> None:
-        image = b"".join(chunks)
-        self.tree = Tree(snapshot.restore(snapshot.Snapshot.decode(image)) if image else State())
+        self.tree = Tree(snapshot.restore(chunks))
         self.sequence = upto
         """The last batch that is in the tree."""
         self.changes = 0
@@ -28,7 +26,7 @@ class Replay:
         self.changes += len(changes)
 
 
-def from_snapshot(reader: Reader) -> Replay:
+def from_snapshot(reader: Reader | Journal) -> Replay:
     """The tree of the last snapshot, or an empty one. Raises JournalError."""
     last = reader.snapshot()
     return Replay() if last is None else Replay(last.upto, last.chunks)
