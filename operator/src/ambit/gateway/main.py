@@ -76,6 +76,7 @@ async def run(settings: Settings, *, listening: Callable[[Addresses], None] | No
                 ) as people_listener,
                 data_plane.serve(_of_data_plane(settings), ledger, world, kube) as plane,
             ):
+                people_listener.subscribe(plane.session_opened)
                 readiness.reasons[:] = [lambda: world.missing, people_listener.not_ready]
                 if listening is not None:
                     listening(Addresses(plane.sandbox_address, plane.isolate_address, health_address))

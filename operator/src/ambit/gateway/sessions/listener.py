@@ -55,7 +55,8 @@ class PeopleSettings:
 class PeopleListener:
     """What `main` of the gateway sees."""
 
-    def __init__(self, service: SessionService, watches: Watches) -> None:
+    def __init__(self, opener: Opener, service: SessionService, watches: Watches) -> None:
+        self._opener = opener
         self._service = service
         self._watches = watches
         self.address = ""
@@ -64,6 +65,10 @@ class PeopleListener:
     def not_ready(self) -> str | None:
         """What is still waited for; None: it serves."""
         return self._watches.not_ready() or (None if self.address else "the listener for people")
+
+    def subscribe(self, opened: Callable[[str, str], None]) -> None:
+        """`opened` is told the account of each session that was opened, and of its parent."""
+        self._opener.subscribe(opened)
 
     async def drain(self, patience_s: float) -> None:
         """Waits for the sessions of this gateway, and ends those that are not done within `patience_s`."""
@@ -97,7 +102,7 @@ async def serve(
         # The handler is told when its caller goes away: nothing runs without an owner.
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
         await runner.setup()
-        listener = PeopleListener(service, watches)
+        listener = PeopleListener(opener, service, watches)
         # Should one of these fail, the block is cancelled and the error raised: the process ends and is started anew.
         async with asyncio.TaskGroup() as tasks:
             background = [

@@ -69,6 +69,11 @@ class Opener:
         self._watches = watches
         self._facts = facts
         self._pod_name = pod_name
+        self._listeners: list[Callable[[str, str], None]] = []
+
+    def subscribe(self, opened: Callable[[str, str], None]) -> None:
+        """`opened` is told the account of each session that was opened, and of its parent."""
+        self._listeners.append(opened)
 
     async def open(self, request: Request, identity: Identity) -> tuple[Run, Conducted]:
         """Opens the session's account and begins it. Raises RefusedCall."""
@@ -219,3 +224,5 @@ class Opener:
             attributes=dict(attributes),
         )
         await open_account(self._ledger, opening)
+        for listener in self._listeners:
+            listener(run.path, policy.account_parent)
