@@ -1,23 +1,22 @@
 """What to do about one Sandbox, and what its status is. Pure.
 
 A Sandbox is one run: account and finalizer first, then a slice of runtime, then NetworkPolicy, Pod and token, in this
-order, so that nothing ever runs unheld, unnamed or uncovered. Its end comes from the ledger (killed, abandoned), from
-the Pod, from the bound, or from the Sandbox's deletion; whatever the cause, the session is closed, the Pod stopped, the
-runtime settled, and only then is it finished. Since the watch may be silent for minutes, a Pod that it does not show is
-taken to be gone only after the apiserver itself was asked.
+order, so that nothing ever runs unheld, unnamed or uncovered. Whatever the cause of its end (`ending`), the session is
+closed, the Pod stopped, the runtime settled, and only then is it finished. Since the watch may be silent for minutes, a
+Pod that it does not show is taken to be gone only after the apiserver itself was asked.
 
 The ledger keeps why a session ended, so a decision may be made anew by a process that knows nothing but what it sees.
 """
 
 from ambit.api import names
 from ambit.api.conditions import ConditionType, find
-from ambit.api.environment import ContainerEnvironment
 from ambit.api.quantities import parse_duration_ms
 from ambit.control.accounts import ledger_limits
 from ambit.control.objects import Pod, instant_ms
-from ambit.control.obstacles import Obstacle, obstacle_of
+from ambit.control.obstacles import Obstacle
 from ambit.control.reconcilers.sandbox import manifests, runtime
-from ambit.control.reconcilers.sandbox.observe import Run, ending_of, run_of
+from ambit.control.reconcilers.sandbox.ending import ending_now, pod_obstacle, started
+from ambit.control.reconcilers.sandbox.observe import Run, run_of
 from ambit.control.reconcilers.sandbox.plan import (
     Action,
     AddFinalizer,
@@ -36,15 +35,13 @@ from ambit.control.reconcilers.sandbox.plan import (
     SettleRuntime,
     StopPod,
 )
-from ambit.control.reconcilers.sandbox.state import Ending, Session, Snapshot
+from ambit.control.reconcilers.sandbox.state import Ending, Session, Snapshot, container_of
 from ambit.control.reconcilers.sandbox.status import status_of
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.policy import Allowed, Denied, SessionPolicy, runtime_slices
 from ambit.telemetry.reasons import Progress, SessionEnd
 
-IMAGE_PATIENCE_MS = 60_000
-"""So long may an image fail to be pulled (some three attempts of the kubelet) before the session ends StartFailed."""
 SESSION_GRACE_MS = 120_000
 """A session that nobody holds anything for ends by itself after so long, reason Abandoned."""
 LOOK_AGAIN_MS = 5_000
@@ -146,7 +143,7 @@ def _start(s: Snapshot, session: Session, now_ms: int) -> Plan:
     actions: list[Action] = []
     if not s.has_policy:
         actions.append(CreatePolicy(manifests.network_policy(s.sandbox, name, s.cluster)))
-    container, bound_ms = _container(policy), policy.bounds.runtime_ms
+    container, bound_ms = container_of(policy), policy.bounds.runtime_ms
     actions.append(CreatePod(manifests.pod(s.sandbox, name, container, bound_ms, s.cluster)))
     return Plan(tuple(actions))
 
@@ -226,7 +223,7 @@ def _run(s: Snapshot, session: Session, now_ms: int) -> Plan:
 def _obstacle(s: Snapshot) -> Obstacle | None:
     """The obstacle that is named in `Ready`: the nearest to the container."""
     if s.pod is not None:
-        return None if _started(s) else s.refused or obstacle_of(s.pod, names.SANDBOX_CONTAINER, _image(s)) or s.ledger
+        return None if started(s) else s.refused or pod_obstacle(s) or s.ledger
     if s.refused is not None or s.ledger is not None:
         return s.refused or s.ledger
     if s.cluster is None:
@@ -235,76 +232,6 @@ def _obstacle(s: Snapshot) -> Obstacle | None:
 
 
 # -- the end -------------------------------------------------------------------
-
-
-def ending_now(s: Snapshot, now_ms: int) -> Ending | None:
-    """Whether the session is over, and why; the ledger's word is first."""
-    if s.session is not None and s.session.ended is not None:
-        return s.session.ended
-    if s.pod is not None and (ended := ending_of(s.pod, s.stopped_for)) is not None:
-        return ended
-    if s.sandbox.metadata.deletion_timestamp is not None:
-        return Ending(SessionEnd.KILLED, "the Sandbox was deleted")
-    if s.stopped_for is not None:
-        return s.stopped_for
-    if s.pod is None and (s.last_pod is not None or s.sandbox.status.pod_name is not None):
-        return Ending(SessionEnd.HOST_LOST, "its Pod is gone: it was deleted, or its node went away")
-    mismatch = _mismatch(s)
-    if mismatch is not None:
-        return Ending(SessionEnd.START_FAILED, mismatch)
-    if s.session is not None and s.session.hold is not None and s.pod is not None:
-        outlook = runtime.outlook(s.session.hold, run_of(s.pod).started_at_ms, now_ms)
-        if outlook.stop:
-            return Ending(SessionEnd.RUNTIME_EXHAUSTED, s.denial or "no further slice of runtime was granted in time")
-    if s.ledger is not None and _unheld(s) and (s.ledger.final or _started(s)):
-        return Ending(SessionEnd.RUNTIME_EXHAUSTED, s.ledger.message)
-    return _start_failure(s, now_ms)
-
-
-def _unheld(s: Snapshot) -> bool:
-    return s.session is not None and s.session.hold is None
-
-
-def _started(s: Snapshot) -> bool:
-    return s.pod is not None and run_of(s.pod).started_at_ms is not None
-
-
-def _mismatch(s: Snapshot) -> str | None:
-    """A session that was opened for something else is not this Sandbox's to run."""
-    session = s.session
-    if session is None or not session.exists or s.sandbox.spec.agent_ref is None:
-        return None
-    agent = f"{s.sandbox.metadata.namespace}/{s.sandbox.spec.agent_ref.name}"
-    opened_for = session.attributes.get(names.AGENT_ATTRIBUTE), session.attributes.get(names.ENVIRONMENT_ATTRIBUTE)
-    if opened_for == (agent, names.CONTAINER):
-        return None
-    return f"session {manifests.session_id(s.sandbox)} was not opened for a container of Agent {agent}"
-
-
-def _start_failure(s: Snapshot, now_ms: int) -> Ending | None:
-    """A start that cannot succeed, or has been tried for long enough."""
-    if _started(s):
-        return None
-    obstacle = s.refused if s.pod is None else obstacle_of(s.pod, names.SANDBOX_CONTAINER, _image(s))
-    if obstacle is not None and obstacle.final:
-        return Ending(SessionEnd.START_FAILED, obstacle.message)
-    if s.pod is None and s.refused is None:
-        return None  # the Budget, the ledger or the gateway's address is waited for, and nothing is held for it
-    if s.cluster is None:
-        return None
-    pulling = obstacle is not None and obstacle.reason is Progress.IMAGE_PULL_FAILED
-    since = _scheduled_at(s.pod) if pulling else None
-    since = since or (s.pod.metadata.creation_timestamp if s.pod else s.sandbox.metadata.creation_timestamp)
-    waited_ms = now_ms - instant_ms(since) if since else 0
-    if waited_ms < (IMAGE_PATIENCE_MS if pulling else s.cluster.start_timeout_ms):
-        return None
-    because = f": {obstacle.message}" if obstacle is not None else ""
-    return Ending(SessionEnd.START_FAILED, f"not started within {waited_ms // 1000} s{because}")
-
-
-def _scheduled_at(pod: Pod | None) -> str | None:
-    scheduled = pod.status.condition("PodScheduled") if pod is not None else None
-    return scheduled.last_transition_time if scheduled is not None and scheduled.status == "True" else None
 
 
 def _end(s: Snapshot, session: Session, ending: Ending, now_ms: int, *, deleting: bool) -> Plan:
@@ -358,13 +285,3 @@ def _used_ms(s: Snapshot, hold: runtime.Hold, run: Run, now_ms: int) -> int:
 
 def _path(s: Snapshot) -> str:
     return names.session_path(s.sandbox.metadata.namespace, manifests.session_id(s.sandbox))
-
-
-def _container(policy: SessionPolicy) -> ContainerEnvironment:
-    if not isinstance(policy.environment, ContainerEnvironment):
-        raise TypeError("policy allows a Sandbox for container Agents only")
-    return policy.environment
-
-
-def _image(s: Snapshot) -> str:
-    return _container(s.verdict.policy).image if isinstance(s.verdict, Allowed) else ""

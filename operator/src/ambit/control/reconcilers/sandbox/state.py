@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ambit.api.environment import ContainerEnvironment
 from ambit.api.sandbox import Sandbox
 from ambit.control.objects import Pod
 from ambit.control.obstacles import Obstacle
 from ambit.control.reconcilers.sandbox.manifests import Cluster
 from ambit.control.reconcilers.sandbox.runtime import Hold
 from ambit.ledger.amounts import Amount
-from ambit.policy import Verdict
+from ambit.policy import SessionPolicy, Verdict
 from ambit.telemetry.reasons import SessionEnd
 
 
@@ -62,3 +63,10 @@ class Snapshot:
     """Why this process told the Pod to stop."""
     told_to_stop: bool
     """Whether it was told so in this pass; the watch need not have shown that yet."""
+
+
+def container_of(policy: SessionPolicy) -> ContainerEnvironment:
+    """What a Sandbox runs."""
+    if not isinstance(policy.environment, ContainerEnvironment):
+        raise TypeError("policy allows a Sandbox for container Agents only")
+    return policy.environment
