@@ -14,7 +14,7 @@ from ambit.api.conditions import Condition, ConditionStatus, timestamp
 from ambit.api.model_route import ModelRoute
 from ambit.api.names import GATEWAY
 from ambit.kube import ApiError, Key, KubeClient
-from ambit.kube.client import APPLY_PATCH
+from ambit.kube.connection import APPLY_PATCH
 from ambit.kube.resources import MODEL_ROUTES
 from ambit.policy import CredentialState, SecretKey
 from ambit.policy.routes import credential_of
