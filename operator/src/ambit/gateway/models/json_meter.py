@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from ambit.gateway.models.wire_format import TokenUsage
 
 MAX_DOCUMENT_BYTES: Final = 32 * 2**20
 
 
 class JsonMeter:
-    """Keeps the document until it is complete; one that is too large is passed on, its usage unknown."""
+    """Keeps the document until it is complete; one that is too large, or cannot be read, is passed on, its usage
+    unknown. `usage_of` may raise msgspec.DecodeError.
+    """
 
     def __init__(self, usage_of: Callable[[bytes], TokenUsage | None]) -> None:
         self._usage_of = usage_of
@@ -31,7 +35,10 @@ class JsonMeter:
 
     def end(self) -> bytes:
         if self._size <= MAX_DOCUMENT_BYTES:
-            self._usage = self._usage_of(b"".join(self._pieces))
+            try:
+                self._usage = self._usage_of(b"".join(self._pieces))
+            except msgspec.DecodeError:
+                self._usage = None  # what is not understood is charged by the hold
         self._pieces.clear()
         return b""
 

@@ -1,0 +1,126 @@
+"""What an answer in OpenAI's format has used.
+
+Usage comes last, and in a stream only if asked for: the gateway asks, and drops that chunk where the client did not.
+What was read from the cache, or written to it, stands inside `prompt_tokens`.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from ambit.gateway.models.sse import EventSplitter, event, event_data
+from ambit.gateway.models.wire_format import Call, TokenUsage
+
+
+class _PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str = ""
+    created: int = 0
+    model: str = ""
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+
+
+class _Document(msgspec.Struct):
+    usage: _Usage | None = None
+
+
+_decode_chunk: Final = msgspec.json.Decoder(_Chunk).decode
+_decode_document: Final = msgspec.json.Decoder(_Document).decode
+
+
+def _token_usage(usage: _Usage) -> TokenUsage | None:
+    """None where the numbers contradict each other: what is not understood is charged by the hold."""
+    details = usage.prompt_tokens_details or _PromptDetails()
+    read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
+    output = usage.completion_tokens
+    if usage.total_tokens is not None:  # some servers count hidden reasoning in the total alone
+        output = max(output, usage.total_tokens - usage.prompt_tokens)
+    plain = usage.prompt_tokens - read - written
+    if min(usage.completion_tokens, read, written, plain) < 0:
+        return None
+    return TokenUsage(plain, read, written, output)
+
+
+def usage_of_document(document: bytes) -> TokenUsage | None:
+    """Raises msgspec.DecodeError."""
+    usage = _decode_document(document).usage
+    return _token_usage(usage) if usage is not None else None
+
+
+class StreamMeter:
+    """Reads each chunk; keeps the last usage, which is final once its own chunk or the end of the stream says so."""
+
+    def __init__(self, call: Call) -> None:
+        self._splitter = EventSplitter()
+        self._pass_usage = call.wants_usage
+        self._open_choices = set(range(call.choices))
+        self._last = _Chunk()
+        self._usage: TokenUsage | None = None
+        self._final = False
+
+    @property
+    def usage(self) -> TokenUsage | None:
+        return self._usage if self._final else None
+
+    def feed(self, data: bytes) -> bytes:
+        return b"".join([whole for whole in self._splitter.feed(data) if self._passes(whole)])
+
+    def end(self) -> bytes:
+        rest = self._splitter.rest()
+        return rest if rest and self._passes(rest) else b""
+
+    def cut(self) -> bytes:
+        last = self._last
+        chunk: dict[str, Any] = {
+            "id": last.id or "chatcmpl-cut",
+            "object": "chat.completion.chunk",
+            "created": last.created,
+            "model": last.model,
+            "choices": [
+                {"index": index, "delta": {}, "finish_reason": "length"} for index in sorted(self._open_choices)
+            ],
+        }
+        ending = event(b"[DONE]")
+        return event(msgspec.json.encode(chunk)) + ending if self._open_choices else ending
+
+    def _passes(self, whole: bytes) -> bool:
+        """Reads one event; whether it is the client's."""
+        data = event_data(whole)
+        if data == b"[DONE]":
+            self._final = True
+            return True
+        if not data:
+            return True
+        try:
+            chunk = _decode_chunk(data)
+        except msgspec.DecodeError:
+            return True  # not ours to judge; a usage that cannot be read leaves the usage unknown
+        if chunk.id:
+            self._last = chunk
+        self._open_choices.difference_update(
+            [choice.index for choice in chunk.choices if choice.finish_reason is not None]
+        )
+        if chunk.usage is None:
+            return True
+        self._usage = _token_usage(chunk.usage)
+        if chunk.choices:
+            return True
+        self._final = True
+        return self._pass_usage
