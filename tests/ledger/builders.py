@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from ambit.ledger import invariant, snapshot, wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.ledger.changes import AnyChange, Codec
-from ambit.ledger.snapshot import Snapshot
+from ambit.ledger.records import Record
+from ambit.ledger.snapshot import AnyImage
 from ambit.ledger.tree import Tree
 from ambit.telemetry.reasons import SessionEnd
 
@@ -41,7 +42,9 @@ class Ledger:
     def __init__(self, now_ms: int = NOON_MS) -> None:
         self.now_ms = now_ms
         self.tree = Tree()
+        self.watch = invariant.Watch(self.tree.state)
         self.journal: list[bytes] = []
+        self.records: list[Record] = []
         self._ids = itertools.count(1)
 
     # -- the outside of the ledger
@@ -51,6 +54,7 @@ class Ledger:
         now_ms = max(self.now_ms, self.tree.state.now_ms)
         before = invariant.standings(self.tree.state, now_ms)
         outcome = self.tree.apply(component, op, self.now_ms)
+        self.records.extend(outcome.records)
         self._check(before, outcome.changes)
         return outcome.result
 
@@ -59,7 +63,9 @@ class Ledger:
         self.now_ms += by_ms
         now_ms = max(self.now_ms, self.tree.state.now_ms)
         before = invariant.standings(self.tree.state, now_ms)
-        self._check(before, self.tree.advance(self.now_ms))
+        due = self.tree.advance(self.now_ms)
+        self.records.extend(due.records)
+        self._check(before, due.changes)
 
     def _check(self, before: Mapping[invariant.Place, invariant.Standing], changes: list[AnyChange]) -> None:
         if changes:
@@ -68,6 +74,12 @@ class Ledger:
         after = invariant.standings(self.tree.state, now_ms)
         assert invariant.violations_of_step(before, after) == []
         assert invariant.violations(self.tree.state, now_ms) == []
+        assert self.watch.violations() == []
+
+    def restart(self, tree: Tree) -> None:
+        """Goes on with a tree that was taken up."""
+        self.tree = tree
+        self.watch = invariant.Watch(tree.state)
 
     def replayed(self) -> Tree:
         """The tree that the journal gives after a crash."""
@@ -76,10 +88,15 @@ class Ledger:
             tree.replay(Codec.decode(batch))
         return tree
 
-    def image(self, tree: Tree | None = None) -> Snapshot:
+    def image(self, tree: Tree | None = None) -> list[AnyImage]:
         """Everything about a tree (this one, unless another is given) as a value at the present moment."""
         now_ms = max(self.now_ms, self.tree.state.now_ms)
-        return snapshot.take((tree or self.tree).state, now_ms)
+        return list(snapshot.images((tree or self.tree).state, now_ms))
+
+    def through_snapshot(self, tree: Tree | None = None) -> Tree:
+        """A tree (this one, unless another is given) as it is taken up from its snapshot."""
+        now_ms = max(self.now_ms, self.tree.state.now_ms)
+        return Tree(snapshot.restore(snapshot.take((tree or self.tree).state, now_ms)))
 
     # -- short words
 

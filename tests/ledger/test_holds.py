@@ -4,7 +4,7 @@ import pytest
 
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Resource, Window
-from ambit.ledger.state import HOLD_MEMORY_MS
+from ambit.ledger.holds import NAME_MEMORY_MS
 from ambit.ledger.wire import AlreadySettled, Granted, IdReused, RefusalReason, Refused, Released, Settled, Wait
 from tests.ledger.builders import DAY_MS, MINUTE_MS, ORGANISATION, SESSION, TEAM, a_ledger, a_limit, calls, tokens
 
@@ -162,7 +162,7 @@ def test_a_closed_hold_is_remembered_for_a_while_and_then_forgotten() -> None:
     ledger = a_ledger()
     ledger.reserve(tokens(10), hold="h", expires_in_ms=1000)
     ledger.pass_time(1000)
-    ledger.pass_time(HOLD_MEMORY_MS - 1)
+    ledger.pass_time(NAME_MEMORY_MS - 1)
     ledger.reserve(calls(1), hold="g")
     assert ledger.settle(tokens(1)) == Settled()
     ledger.pass_time(1)
@@ -240,8 +240,8 @@ def test_a_hold_of_many_extensions_stays_small() -> None:
     for sequence in range(1, 4 * 60 * 24):
         ledger.now_ms += 20_000
         ledger.tree.apply("gateway", wire.Extend("h", sequence, 30_000, Amount(runtime_ms=20_000)), ledger.now_ms)
-    ((_, hold),) = ledger.tree.state.holds.items()
-    assert len(hold.increments) <= 4
+    (hold,) = ledger.tree.state.holds()
+    assert len(hold.parts) <= 6
     used = Amount(runtime_ms=20_000 * 4 * 60 * 24)
     assert ledger.settle(used) == Settled()
     assert ledger.usage(TEAM).spent == used

@@ -7,8 +7,6 @@ import pytest
 
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Resource, Window
-from ambit.ledger.snapshot import Snapshot, restore
-from ambit.ledger.tree import Tree
 from ambit.ledger.wire import Granted, Refused, Wait
 from tests.ledger.builders import (
     AGENT,
@@ -147,10 +145,9 @@ def test_free_refill_at_restart(through_snapshot: bool) -> None:
     ledger = a_ledger(a_limit(10), a_limit(10, Window.DAY), a_limit(10, Window.MINUTE))
     spend(ledger, calls(6))
     ledger.reserve(calls(3), hold="open")
-    restarted = ledger.replayed()
+    ledger.restart(ledger.replayed())
     if through_snapshot:
-        restarted = Tree(restore(Snapshot.decode(ledger.image(restarted).encode())))
-    ledger.tree = restarted
+        ledger.restart(ledger.through_snapshot())
     assert [(view.spent, view.held) for view in ledger.usage(TEAM).limits] == [(6, 3)] * 3
     assert isinstance(ledger.reserve(calls(2)), Wait)
     assert ledger.settle(calls(3), "open") == wire.Settled()
@@ -164,7 +161,7 @@ def test_a_clock_that_is_put_back_opens_an_old_window_again() -> None:
     spend(ledger, calls(1))
     ledger.now_ms = NOON_MS
     assert isinstance(ledger.reserve(calls(1)), Wait)
-    ledger.tree = ledger.replayed()
+    ledger.restart(ledger.replayed())
     assert isinstance(ledger.reserve(calls(1)), Wait)
     assert ledger.limit_usage(TEAM) == (1, 0)
     ledger.budget(a_limit(3, Window.MINUTE), parent=ORGANISATION)

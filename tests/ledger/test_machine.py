@@ -10,10 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ambit.ledger import snapshot, wire
+from ambit.ledger import views, wire
 from ambit.ledger.amounts import RESOURCES, Amount, Limit, Window, split
-from ambit.ledger.snapshot import Snapshot, restore
-from ambit.ledger.tree import Tree
 from tests.ledger.builders import DAY_MS, HOUR_MS, MINUTE_MS, Ledger
 
 BUDGETS = {
@@ -47,6 +45,7 @@ class Act:
     component: str
     path: str
     granted: Amount
+    chain: list[str]
     sequence: int = 0
     used: Amount | None = None
 
@@ -124,9 +123,10 @@ class LedgerMachine(RuleBasedStateMachine):
         if isinstance(result, wire.Granted):
             assert result.amount.covers(at_least)
             assert (want + at_least).covers(result.amount)
-            self.books.acts[hold] = Act(component, path, result.amount)
+            self.books.acts[hold] = Act(component, path, result.amount, self.chain_of(path))
         else:
-            assert isinstance(result, wire.Refused | wire.Wait | wire.Invalid)
+            assert isinstance(result, wire.Refused | wire.Wait | wire.Invalid | wire.UnknownAccount)
+            assert isinstance(result, wire.UnknownAccount) <= self.has_folded(path)
         return hold
 
     @rule(hold=holds, want=amounts, expires_in_ms=st.sampled_from([100, MINUTE_MS, DAY_MS]))
@@ -171,7 +171,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(path=sessions)
     def close(self, path: str) -> None:
-        assert isinstance(self.ledger.close(path), wire.SessionClosed)
+        result = self.ledger.close(path)
+        assert isinstance(result, wire.SessionClosed | wire.UnknownAccount)
+        assert isinstance(result, wire.UnknownAccount) is self.has_folded(path)
 
     @rule(path=st.sampled_from([*BUDGETS, *AGENTS]))
     def kill(self, path: str) -> None:
@@ -193,11 +195,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.image(self.ledger.replayed()) == self.ledger.image()
         restarted = self.ledger.replayed()
         if through_snapshot:
-            now_ms = restarted.state.now_ms
-            image = snapshot.take(restarted.state, now_ms)
-            restarted = Tree(restore(Snapshot.decode(image.encode())))
-            assert snapshot.take(restarted.state, now_ms) == image
-        self.ledger.tree = restarted
+            image = self.ledger.image(restarted)
+            restarted = self.ledger.through_snapshot(restarted)
+            assert self.ledger.image(restarted) == image
+        self.ledger.restart(restarted)
 
     # -- what is always so (the ledger's own invariant is checked at every step by `Ledger`)
 
@@ -207,24 +208,21 @@ class LedgerMachine(RuleBasedStateMachine):
         for path in [*BUDGETS, *AGENTS]:
             truly = Amount()
             for act in self.books.acts.values():
-                if path not in self.chain_of(act.path):
+                if path not in act.chain:
                     continue
                 truly += act.granted if act.used is None else act.used
-            usage = self.ledger.usage(path)
+            usage = views.usage(state, state.accounts[path], state.now_ms)
             booked = usage.spent + usage.held
             # Equal, not only enough: an act that is open or unknown is held or charged in full, and nothing else is.
             assert booked == truly, (path, state.now_ms)
 
+    def has_folded(self, path: str) -> bool:
+        return path in {record.path for record in self.ledger.records}
+
     def chain_of(self, path: str) -> list[str]:
-        parents = {**BUDGETS, **AGENTS}
         account = self.ledger.tree.state.accounts[path]
-        chain = [path]
-        above = None if account.parent is None else account.parent.path
-        while above is not None:
-            chain.append(above)
-            above = parents[above]
-        return chain
+        return [each.path for each in account.chain()]
 
 
-LedgerMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+LedgerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestLedgerMachine = LedgerMachine.TestCase

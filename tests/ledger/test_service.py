@@ -129,6 +129,9 @@ async def test_events_tell_of_kills_endings_and_limits(tmp_path: Path) -> None:
         assert [await anext(events) for _ in range(2)] == [wire.LimitsChanged(BUDGET), wire.LimitsChanged(AGENT)]
         await operator.kill(wire.Kill(AGENT, "test", "ada"))
         assert await anext(events) == wire.SessionKilled(SESSION, "Killed")
+        confirmed = await anext(events)
+        assert isinstance(confirmed, wire.KillConfirmed)
+        assert (confirmed.path, confirmed.how) == (AGENT, wire.Confirmation.OBSERVED)
         await operator.open(wire.Open("session/n/t", AGENT, 3_600_000))
         await operator.close(wire.Close("session/n/t", SessionEnd.FAILED))
         assert await anext(events) == wire.SessionEnded("session/n/t", SessionEnd.FAILED)

@@ -6,12 +6,13 @@ from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Window
 from ambit.ledger.changes import Codec
 from ambit.ledger.events import events_of
-from ambit.ledger.state import SESSION_MEMORY_MS
+from ambit.ledger.history import sessions_of
+from ambit.ledger.records import RecordKind
+from ambit.ledger.state import FOLD_AFTER_MS
 from ambit.ledger.wire import Invalid, Killed, Opened, Refused, SessionClosed, Sessions, State, UnknownAccount
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger.builders import (
     AGENT,
-    DAY_MS,
     HOUR_MS,
     ORGANISATION,
     OTHER,
@@ -24,6 +25,8 @@ from tests.ledger.builders import (
     tokens,
 )
 
+OBSERVED = wire.Confirmation.OBSERVED
+
 
 def last_events(ledger: Ledger) -> list[wire.AnyEvent]:
     """The events of the last step."""
@@ -34,7 +37,7 @@ def last_events(ledger: Ledger) -> list[wire.AnyEvent]:
 @pytest.mark.parametrize(
     "op",
     [
-        wire.Open("session/n/s", SESSION, 1000),
+        wire.Open("session/n/s", "user/team-a/researcher/u", 1000),
         wire.Open("session/n/s", "nonsense", 1000),
         wire.Open("budget/n/s", TEAM, 1000),
         wire.Open("agent/n/s", TEAM, 1000),
@@ -85,7 +88,8 @@ def test_a_close_tells_others_and_a_kill_tells_them_to_cut() -> None:
     assert last_events(ledger) == [wire.SessionEnded(SESSION, SessionEnd.COMPLETED)]
     ledger = a_ledger()
     ledger.kill(SESSION)
-    assert last_events(ledger) == [wire.SessionKilled(SESSION, "Killed")]
+    confirmed = wire.KillConfirmed(SESSION, OBSERVED, 0)
+    assert last_events(ledger) == [wire.SessionKilled(SESSION, "Killed"), confirmed]
     ledger = a_ledger()
     ledger.remove(AGENT)
     assert last_events(ledger) == [wire.LimitsChanged(AGENT), wire.SessionKilled(SESSION, "AccountRemoved")]
@@ -97,11 +101,11 @@ def test_a_kill_ends_every_session_of_the_subtree_and_no_other(path: str) -> Non
     ledger.open(path=OTHER)
     ledger.budget(path="budget/n/elsewhere")
     ledger.open(path="session/n/s-3", parent="budget/n/elsewhere")
-    assert ledger.kill(path) == Killed((SESSION, OTHER))
+    assert ledger.kill(path) == Killed((SESSION, OTHER), OBSERVED)
     assert ledger.usage("session/n/s-3").state is State.OPEN
     for session in (SESSION, OTHER):
         assert isinstance(ledger.reserve(calls(1), path=session), Refused)
-    assert ledger.kill(path) == Killed(())
+    assert ledger.kill(path) == Killed((), OBSERVED)
     assert ledger.kill("budget/n/none") == UnknownAccount("budget/n/none")
 
 
@@ -111,7 +115,7 @@ def test_a_repeated_kill_names_what_is_not_yet_gone() -> None:
     ledger.kill(TEAM)
     assert ledger.kill(TEAM) == Killed((SESSION,))
     ledger.settle(calls(1))
-    assert ledger.kill(TEAM) == Killed(())
+    assert ledger.kill(TEAM) == Killed((), OBSERVED)
 
 
 def test_a_killed_session_gets_nothing_more_and_its_open_hold_is_still_settled() -> None:
@@ -145,7 +149,7 @@ def test_an_open_hold_keeps_a_session_and_its_end_begins_the_grace() -> None:
     ledger.settle(calls(1), "g")
     ledger.pass_time(59_999)
     assert ledger.usage(OTHER).state is State.OPEN
-    ledger.pass_time(1)
+    ledger.pass_time(1000)  # at most a second late
     assert ledger.usage(OTHER).closed_reason is SessionEnd.ABANDONED
 
 
@@ -199,16 +203,43 @@ def test_usage_tells_all_about_a_session() -> None:
     )
 
 
-def test_an_ended_session_is_kept_for_a_month_and_its_spend_for_good() -> None:
+def test_an_ended_session_folds_into_its_agent_and_its_usage_is_recorded() -> None:
     ledger = a_ledger()
     ledger.reserve(tokens(3), hold="h")
     ledger.settle(tokens(3))
     ledger.close()
-    ledger.pass_time(SESSION_MEMORY_MS - 1)
-    ledger.open(path=OTHER)
-    assert ledger.usage(SESSION).closed_age_ms == SESSION_MEMORY_MS - 1
+    ledger.pass_time(FOLD_AFTER_MS - 1)
+    assert ledger.usage(SESSION).closed_age_ms == FOLD_AFTER_MS - 1
     ledger.pass_time(1)
-    ledger.kill(OTHER)
     assert ledger.do(wire.GetUsage(SESSION)) == UnknownAccount(SESSION)
     assert ledger.usage(AGENT).spent == tokens(3)
-    ledger.pass_time(DAY_MS)
+    (record,) = ledger.records
+    assert (record.kind, record.path, record.at_ms) == (RecordKind.SESSION, SESSION, ledger.now_ms)
+    (usage,) = sessions_of([record])
+    assert (usage.above, usage.agent, usage.spent) == ((AGENT, TEAM, ORGANISATION), AGENT, tokens(3).vector())
+    assert (usage.reason, usage.ended_ms) == (SessionEnd.COMPLETED, ledger.now_ms - FOLD_AFTER_MS)
+    assert ledger.kill(AGENT) == Killed((), wire.Confirmation.OBSERVED)
+
+
+def test_a_session_does_not_fold_while_something_is_held_for_it() -> None:
+    ledger = a_ledger()
+    ledger.reserve(tokens(3), hold="h", expires_in_ms=HOUR_MS)
+    ledger.close()
+    ledger.pass_time(HOUR_MS - 1)
+    assert ledger.usage(SESSION).state is State.ENDED
+    ledger.settle(tokens(1))
+    ledger.pass_time(FOLD_AFTER_MS)
+    ledger.pass_time(FOLD_AFTER_MS)
+    assert ledger.do(wire.GetUsage(SESSION)) == UnknownAccount(SESSION)
+    assert ledger.usage(TEAM).spent == tokens(1)
+
+
+def test_an_expired_hold_is_corrected_after_its_session_has_folded() -> None:
+    ledger = a_ledger()
+    ledger.reserve(tokens(9), hold="gateway-1#1", expires_in_ms=1000)
+    ledger.pass_time(1000)
+    ledger.close()
+    ledger.pass_time(2 * FOLD_AFTER_MS)
+    ledger.restart(ledger.through_snapshot())
+    assert ledger.settle(tokens(4), "gateway-1#1") == wire.Settled()
+    assert (ledger.usage(AGENT).spent, ledger.usage(ORGANISATION).spent) == (tokens(4), tokens(4))

@@ -4,8 +4,6 @@ import pytest
 
 from ambit.ledger import wire
 from ambit.ledger.amounts import Resource, Window
-from ambit.ledger.snapshot import Snapshot, restore
-from ambit.ledger.tree import Tree
 from tests.ledger.builders import (
     AGENT,
     DAY_MS,
@@ -41,9 +39,9 @@ def a_ledger_with_a_past() -> Ledger:
 @pytest.mark.parametrize("through_snapshot", [False, True])
 def test_what_is_taken_up_again_looks_and_goes_on_as_before(through_snapshot: bool) -> None:
     ledger, restarted = a_ledger_with_a_past(), a_ledger_with_a_past()
-    restarted.tree = restarted.replayed()
+    restarted.restart(restarted.replayed())
     if through_snapshot:
-        restarted.tree = Tree(restore(Snapshot.decode(restarted.image().encode())))
+        restarted.restart(restarted.through_snapshot())
     paths = [ORGANISATION, TEAM, AGENT, SESSION, OTHER, "budget/n/removed", "session/n/s-3"]
     assert [restarted.usage(path) for path in paths] == [ledger.usage(path) for path in paths]
     state = restarted.tree.state

@@ -21,7 +21,7 @@ F = TypeVar("F")
 SYNC_S = 0.001
 SLOW_SYNC_S = 4.0
 """Longer than a lease."""
-FULL_S = 1.0
+FULL_S = 0.5
 FRAME = 4
 """Bytes of the checksum before each batch."""
 
@@ -199,11 +199,11 @@ class SimulatedStore(Generic[F]):
         await asyncio.sleep(SYNC_S * 5)
         replay = replayed(self._disk, upto)
         state = replay.tree.state
-        image = snapshot.take(state, state.now_ms).encode()
+        chunks = list(snapshot.take(state, state.now_ms))
         await asyncio.sleep(SYNC_S)
         self._fence()
         self._oracle.say(f"a snapshot stands for the batches up to {upto}")
-        self._disk.write_snapshot(upto, [image])
+        self._disk.write_snapshot(upto, chunks)
         await asyncio.sleep(0)
 
     async def close(self) -> None:

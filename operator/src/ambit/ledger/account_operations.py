@@ -1,10 +1,11 @@
-"""Putting and removing the accounts of Budgets and Agents. The operator's alone."""
-
-import re
+"""Putting, removing and correcting the accounts of Budgets and Agents. The operator's alone."""
 
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
-from ambit.ledger.amounts import Limit
+from ambit.ledger.allowance import Allowance
+from ambit.ledger.amounts import INDEX, Limit
+from ambit.ledger.ending import end_sessions
+from ambit.ledger.paths import kind_of, misplaced
 from ambit.ledger.step import Step
 from ambit.ledger.windows import is_zone
 from ambit.telemetry.reasons import SessionEnd
@@ -12,27 +13,6 @@ from ambit.telemetry.reasons import SessionEnd
 OPERATOR = "operator"
 MAX_DEPTH = 32
 """Of accounts above one another: what one hold costs grows with it."""
-_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
-_PATH = re.compile(rf"(?P<kind>budget|agent|session)/{_NAME}/{_NAME}")
-_PARENT_KINDS = {"budget": ("budget",), "agent": ("budget",), "session": ("agent", "budget")}
-
-
-def kind_of(path: str) -> str | None:
-    """`budget`, `agent`, `session`, or None where `path` is no account path."""
-    match = _PATH.fullmatch(path)
-    return None if match is None else match["kind"]
-
-
-def misplaced(path: str, parent: str | None) -> wire.Invalid | None:
-    """What is wrong with `path` as an account under `parent`."""
-    kind = kind_of(path)
-    if kind is None:
-        return wire.Invalid(f"{path!r} is no account path: write <budget|agent|session>/<namespace>/<name>")
-    if parent is None:
-        return None if kind == "budget" else wire.Invalid(f"{path} has no parent: only a Budget can do without")
-    if kind_of(parent) not in _PARENT_KINDS[kind]:
-        return wire.Invalid(f"{parent} cannot be the parent of {path}: write {' or '.join(_PARENT_KINDS[kind])}/…")
-    return None
 
 
 def repeated_limit(limits: tuple[Limit, ...]) -> wire.Invalid | None:
@@ -44,14 +24,10 @@ def repeated_limit(limits: tuple[Limit, ...]) -> wire.Invalid | None:
 
 
 def put(step: Step, op: wire.PutAccount) -> wire.AccountPut | wire.ErrorResult:
-    """Makes an account, or sets its limits and zone; what it has spent stays."""
-    refused = _only_operator(step) or misplaced(op.path, op.parent) or repeated_limit(op.limits)
+    """Makes an account, or sets what it allows and its zone; what it has spent stays."""
+    refused = only_operator(step) or misplaced(op.path, op.parent) or _wrong_allowance(op)
     if refused is not None:
         return refused
-    if kind_of(op.path) == "session":
-        return wire.Invalid(f"{op.path} is a session: open it")
-    if not is_zone(op.time_zone):
-        return wire.Invalid(f"{op.time_zone!r} is no time zone: write an IANA name, for example Europe/Berlin")
     account = step.state.accounts.get(op.path)
     parent = None if op.parent is None else step.state.accounts.get(op.parent)
     if op.parent is not None and parent is None:
@@ -63,37 +39,82 @@ def put(step: Step, op: wire.PutAccount) -> wire.AccountPut | wire.ErrorResult:
     above = () if parent is None else parent.chain()
     if account is not None and account in above:
         return wire.Invalid(f"{op.parent} is under {op.path}: a cycle of parents bounds nothing")
-    if len(above) >= MAX_DEPTH:
+    if len(above) + _height(account) >= MAX_DEPTH:
         return wire.Invalid(f"{op.path} would be {len(above) + 1} accounts deep: at most {MAX_DEPTH}")
-    if account is None or account.removed or (account.limits, account.zone) != (op.limits, op.time_zone):
-        step.record(changes.AccountChanged(step.now_ms, op.path, op.parent, op.limits, op.time_zone))
+    allowance = allowance_of(op)
+    if account is None or account.removed or (account.allowance, account.zone) != (allowance, op.time_zone):
+        step.record(changes.AccountChanged(step.now_ms, op.path, op.parent, allowance, op.time_zone))
     return wire.AccountPut()
+
+
+def allowance_of(op: wire.PutAccount) -> Allowance:
+    """What an account is put with."""
+    return Allowance(
+        limits=op.limits,
+        concurrent_sessions=op.concurrent_sessions,
+        enforcement=op.enforcement,
+        warn_at=op.warn_at,
+        top_ups=op.top_ups,
+        when_exhausted=op.when_exhausted,
+        holds=op.holds,
+        user_limits=op.user_limits,
+    )
+
+
+def _wrong_allowance(op: wire.PutAccount) -> wire.Invalid | None:
+    kind = kind_of(op.path)
+    if kind not in ("budget", "agent"):
+        return wire.Invalid(f"{op.path} is no Budget's or Agent's: sessions are opened, and users come with them")
+    if not is_zone(op.time_zone):
+        return wire.Invalid(f"{op.time_zone!r} is no time zone: write an IANA name, for example Europe/Berlin")
+    if op.user_limits is not None and kind != "agent":
+        return wire.Invalid(f"{op.path} is no Agent: only an Agent has userLimits")
+    if len({top_up.id for top_up in op.top_ups}) < len(op.top_ups):
+        return wire.Invalid("two top-ups have the same id: each is applied once by its id")
+    return repeated_limit(op.limits) or repeated_limit(op.user_limits or ())
+
+
+def _height(account: Account | None) -> int:
+    """How deep the tree is under an account that comes back; sessions apart."""
+    below = () if account is None else [each for each in account.children.values() if each.session is None]
+    return max((1 + _height(each) for each in below), default=0)
 
 
 def remove(step: Step, op: wire.RemoveAccount) -> wire.AccountRemoved | wire.ErrorResult:
     """Makes an account a tombstone and kills the sessions under it. Of one that never was: nothing to do."""
-    refused = _only_operator(step)
+    refused = only_operator(step)
     if refused is not None:
         return refused
     account = step.state.accounts.get(op.path)
     if account is None:
         return wire.AccountRemoved()
-    if account.session is not None:
-        return wire.Invalid(f"{op.path} is a session: close or kill it")
+    if kind_of(op.path) not in ("budget", "agent"):
+        return wire.Invalid(f"{op.path} is no Budget's or Agent's: sessions are closed or killed, and users stay")
     if not account.removed:
         step.record(changes.AccountGone(step.now_ms, op.path))
     end_sessions(step, account, SessionEnd.ACCOUNT_REMOVED, f"{op.path} was removed")
     return wire.AccountRemoved()
 
 
-def end_sessions(step: Step, account: Account, reason: SessionEnd, message: str) -> None:
-    """Cuts every open session at and under an account."""
-    for each in list(account.sessions()):
-        if each.session is not None and each.session.ending is None:
-            step.record(changes.SessionOver(step.now_ms, each.path, reason, message, cut=True))
+def adjust(step: Step, op: wire.Adjust) -> wire.Adjusted | wire.ErrorResult:
+    """Corrects what an account and all above it have spent."""
+    refused = only_operator(step)
+    if refused is not None:
+        return refused
+    account = step.state.accounts.get(op.path)
+    if account is None:
+        return wire.UnknownAccount(op.path)
+    index = INDEX[op.resource]
+    for each in account.chain():
+        if each.spent[index] + op.amount < 0:
+            return wire.Invalid(f"{each.path} has spent {each.spent[index]} {op.resource}: take off at most that much")
+    if op.amount:
+        step.record(changes.Adjusted(step.now_ms, op.path, {index: op.amount}))
+    return wire.Adjusted()
 
 
-def _only_operator(step: Step) -> wire.Forbidden | None:
+def only_operator(step: Step) -> wire.Forbidden | None:
+    """The refusal of whatever is the operator's alone, to anybody else."""
     if step.component == OPERATOR:
         return None
-    return wire.Forbidden(f"{step.component} may not put or remove accounts: only the {OPERATOR} may")
+    return wire.Forbidden(f"{step.component} may not change accounts or the ledger itself: only the {OPERATOR} may")

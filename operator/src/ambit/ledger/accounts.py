@@ -1,130 +1,28 @@
-"""The things of the tree: accounts with a counter per window, sessions, holds.
+"""The nodes of the tree: accounts with their totals and running windows, and what a session's has more.
 
-They know how to count, not what is allowed.
+They know how to count, not what is allowed. An idle session is kept small: a million of them are in memory.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Enum
+from typing import TYPE_CHECKING, cast
 
-from ambit.ledger.amounts import NOTHING, Limit, Vector, Window, plus, split
-from ambit.ledger.windows import LIFETIME, Span, window_after, window_at
+from ambit.ledger.allowance import RUNNING_WINDOWS, Allowance, Bounds, bounds_of, interned
+from ambit.ledger.amounts import NOTHING, RESOURCES, Vector, plus
+from ambit.ledger.running import ZEROS, Ended, Running, begun, following
+from ambit.ledger.timers import NEVER
+from ambit.ledger.wire.vocabulary import Confirmation
 from ambit.telemetry.reasons import SessionEnd
 
-HoldKey = tuple[str, str]
-"""Component and id: ids are unique per component."""
+if TYPE_CHECKING:
+    from ambit.ledger.holds import Hold
 
-
-@dataclass(slots=True)
-class Counter:
-    """What is spent and held in the window that runs. What earlier windows saw is over and not kept."""
-
-    window: Window
-    span: Span
-    zone: str
-    spent: Vector = field(default_factory=dict[int, int])
-    held: Vector = field(default_factory=dict[int, int])
-
-    @classmethod
-    def begin(cls, window: Window, zone: str, now_ms: int) -> "Counter":
-        """A counter of the window in which `now_ms` lies."""
-        return cls(window, window_at(window, zone, now_ms), zone)
-
-    def turn(self, zone: str, now_ms: int) -> None:
-        """Goes on to the window of `now_ms` where the present one is over. When it is called makes no difference."""
-        ended_ms = self.span.end_ms
-        if ended_ms is None or now_ms < ended_ms:
-            return
-        self.span = window_after(self.window, ended_ms, self.zone, zone, now_ms)
-        self.zone = zone
-        self.spent = self.held = NOTHING
-
-    def has_seen(self, instant_ms: int) -> bool:
-        """Whether what was granted at `instant_ms` counts here: the window has run since."""
-        return instant_ms >= self.span.start_ms
-
-
-@dataclass(slots=True)
-class Increment:
-    """A part of a hold, and when it was granted: that decides in which windows it counts."""
-
-    granted_ms: int
-    amount: Vector
-    charged: Vector = field(default_factory=dict[int, int])
-
-
-class HoldState(Enum):
-    """Open, or how it was closed."""
-
-    OPEN = "open"
-    SETTLED = "settled"
-    RELEASED = "released"
-    EXPIRED = "expired"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a reserve or extend asked for, by which a repeated one is known, and what it was granted."""
-
-    want: Vector
-    at_least: Vector
-    expires_in_ms: int
-    granted: Vector
-
-    def same(self, want: Vector, at_least: Vector, expires_in_ms: int) -> bool:
-        """Whether this was asked."""
-        return (self.want, self.at_least, self.expires_in_ms) == (want, at_least, expires_in_ms)
-
-
-@dataclass(slots=True)
-class Hold:
-    """An amount reserved on a session and all above it, as they stood when it was placed."""
-
-    component: str
-    id: str
-    chain: tuple["Account", ...]
-    increments: list[Increment]
-    expires_ms: int
-    queued_ms: int
-    """When the ledger looks at it next: at most `expires_ms`."""
-    first: Request
-    sequence: int = 0
-    last: Request | None = None
-    state: HoldState = HoldState.OPEN
-
-    @property
-    def key(self) -> HoldKey:
-        return (self.component, self.id)
-
-    @property
-    def amount(self) -> Vector:
-        """All that it holds."""
-        total = NOTHING
-        for increment in self.increments:
-            total = plus(total, increment.amount)
-        return total
-
-    def add(self, increment: Increment) -> None:
-        """Adds a part. Parts that no counter can tell apart become one, so that a long hold stays small.
-
-        They never will be told apart: windows begin later and later, and these are before or after all that began.
-        """
-        begun = {counter.span.start_ms for account in self.chain for counter in account.counters.values()}
-        parts: list[Increment] = []
-        for part in (*self.increments, increment):
-            if parts and not any(parts[-1].granted_ms < start_ms <= part.granted_ms for start_ms in begun):
-                parts[-1] = Increment(parts[-1].granted_ms, plus(parts[-1].amount, part.amount))
-            else:
-                parts.append(part)
-        self.increments = parts
-
-    def allocate(self, used: Vector) -> tuple[list[Vector], Vector]:
-        """What each increment is charged of `used`, oldest first, and what no increment covers."""
-        shares: list[Vector] = []
-        for increment in self.increments:
-            share, used = split(used, increment.amount)
-            shares.append(share)
-        return shares, used
+NOTHING_HELD = cast(list[int], ZEROS)
+"""Shared by all that hold nothing: a tuple, so that counting in it by mistake raises."""
+NO_HOLDS: "dict[Hold, None]" = {}
+"""Shared by all sessions without one. Never altered."""
+NO_CHILDREN: "dict[str, Account]" = {}
+"""Shared by all accounts without one. Never altered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +34,7 @@ class Ending:
     message: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     """What an account has more where it is a session's."""
 
@@ -144,104 +42,203 @@ class Session:
     grace_ms: int
     opened_ms: int
     idle_since_ms: int
+    user: str
+    labels: dict[str, str]
+    agent: "Account | None" = None
+    """Of a sub-session, the Agent in whose name it runs, where that is not above it."""
     ending: Ending | None = None
-    holds: dict[HoldKey, Hold] = field(default_factory=dict[HoldKey, Hold])
+    holds: "dict[Hold, None]" = field(default_factory=lambda: NO_HOLDS)
     """The open ones."""
-
-    @property
-    def abandoned_at_ms(self) -> int | None:
-        """When it ends by itself, if nothing is held for it until then."""
-        if self.ending is not None or self.holds:
-            return None
-        return self.idle_since_ms + self.grace_ms
+    timer: int = 0
+    """The slot of its timer: of its being abandoned, or of its folding once it has ended."""
+    gone: bool = False
+    """Whether it has ended and holds nothing any more: it acts no longer, and no gauge counts it."""
 
 
 @dataclass(slots=True, eq=False)
-class Account:
-    """A node of the tree: a Budget, an Agent or a session. Its path is its identity."""
+class Kill:
+    """The last kill of an account, and which sessions may still act since."""
 
-    path: str
-    parent: "Account | None"
-    limits: tuple[Limit, ...]
-    zone: str
-    counters: dict[Window, Counter]
-    session: Session | None = None
-    removed: bool = False
-    overrun: Vector = field(default_factory=dict[int, int])
-    children: dict[str, "Account"] = field(default_factory=dict[str, "Account"])
+    at_ms: int
+    waiting: "set[Account]"
+    presumed: bool = False
+    """Whether a hold under it has expired since: then its holder was silent."""
+    confirmed: Confirmation | None = None
+
+
+class Account:
+    """A node of the tree: a Budget, an Agent, a user of an Agent, or a session. Its path is its identity."""
+
+    __slots__ = (
+        "adopted",
+        "allowance",
+        "begun_ms",
+        "bounds",
+        "children",
+        "held",
+        "kill",
+        "overrun",
+        "parent",
+        "path",
+        "recallable",
+        "removed",
+        "session",
+        "sessions_open",
+        "speculative",
+        "spent",
+        "turns_at_ms",
+        "windows",
+        "zone",
+    )
+
+    def __init__(self, path: str, allowance: Allowance, zone: str, windows: tuple[Running, ...]) -> None:
+        self.path = path
+        self.parent: Account | None = None
+        self.zone = zone
+        self.allow(allowance)
+        self.spent: list[int] = [0] * len(RESOURCES)
+        self.held: list[int] = NOTHING_HELD
+        self.set_windows(windows)
+        self.overrun: Vector = NOTHING
+        self.removed = False
+        self.session: Session | None = None
+        self.children: dict[str, Account] = NO_CHILDREN
+        self.adopted: dict[str, Account] = NO_CHILDREN
+        """Of an Agent: sub-sessions that run in its name under sessions of others."""
+        self.sessions_open = 0
+        """The gauge: sessions under it that are open, or still hold something."""
+        self.kill: Kill | None = None
+        self.speculative: Vector = NOTHING
+        """What of `held` is held for acts that may come."""
+        self.recallable: dict[Hold, None] = NO_HOLDS
+        """Speculative holds on it that have not been recalled, oldest first."""
+
+    @classmethod
+    def counting_everything(cls, path: str, allowance: Allowance, zone: str, now_ms: int) -> "Account":
+        """A Budget's or Agent's: every window, limited or not, so that a limit added later has counted."""
+        return cls(path, allowance, zone, begun(zone, now_ms))
 
     @property
     def namespace(self) -> str:
         return self.path.split("/", 2)[1]
 
-    def chain(self) -> tuple["Account", ...]:
+    def allow(self, allowance: Allowance) -> None:
+        """Sets what it allows."""
+        self.allowance = interned(allowance)
+        self.bounds: Bounds = bounds_of(allowance.limits)
+
+    def set_windows(self, windows: tuple[Running, ...]) -> None:
+        """Sets the windows that run."""
+        self.windows = windows
+        self.turns_at_ms = min((running.end_ms for running in windows), default=NEVER)
+        """When the first of its windows ends."""
+        self.begun_ms = max((running.start_ms for running in windows), default=0)
+        """When the youngest of them began: what was granted since counts in each of them."""
+
+    def chain(self) -> "tuple[Account, ...]":
         """This account and all above it, nearest first."""
-        found: list[Account] = []
-        account: Account | None = self
+        found: list[Account] = [self]
+        account = self.parent
         while account is not None:
             found.append(account)
             account = account.parent
         return tuple(found)
 
-    def counter(self, window: Window, now_ms: int) -> Counter:
-        """The counter of the window that runs at `now_ms`."""
-        counter = self.counters[window]
-        counter.turn(self.zone, now_ms)
-        return counter
+    def attach(self, parent: "Account | None") -> None:
+        """Puts it under another account, with the sessions that it counts."""
+        if self.parent is not None:
+            del self.parent.children[self.path]
+            for above in self.parent.chain():
+                above.sessions_open -= self.sessions_open
+        self.parent = parent
+        if parent is not None:
+            if parent.children is NO_CHILDREN:
+                parent.children = {}
+            parent.children[self.path] = self
+            for above in parent.chain():
+                above.sessions_open += self.sessions_open
 
-    def turn(self, now_ms: int) -> None:
-        """Brings every counter to the window of `now_ms`."""
-        for counter in self.counters.values():
-            counter.turn(self.zone, now_ms)
-
-    def sessions(self) -> Iterator["Account"]:
-        """Every session at and under this account."""
+    def sessions(self) -> "Iterator[Account]":
+        """Every session at and under this account, and those in its name elsewhere."""
+        seen: set[Account] = set()
         pending: list[Account] = [self]
         while pending:
             account = pending.pop()
+            if account in seen:
+                continue
+            seen.add(account)
             if account.session is not None:
                 yield account
             pending.extend(account.children.values())
+            pending.extend(account.adopted.values())
 
-    def hold(self, amount: Vector, now_ms: int) -> None:
-        """Counts `amount` as held, in every window."""
-        for counter in self.counters.values():
-            counter.turn(self.zone, now_ms)
-            counter.held = plus(counter.held, amount)
+    def turn(self, now_ms: int) -> list[Ended]:
+        """Brings every window to `now_ms`; those that ended. When it is called makes no difference to what counts."""
+        spent, held = tuple(self.spent), tuple(self.held)
+        windows: list[Running] = []
+        ended: list[Ended] = []
+        for window, running in zip(RUNNING_WINDOWS, self.windows, strict=True):
+            if now_ms < running.end_ms:
+                windows.append(running)
+                continue
+            seen = {index: now - then for index, (now, then) in enumerate(zip(spent, running.spent, strict=True))}
+            ended.append(Ended(self.path, window, running.start_ms, running.end_ms, _without_zeros(seen)))
+            windows.append(following(window, running, self.zone, now_ms, spent, held))
+        self.set_windows(tuple(windows))
+        return ended
 
-    def charge(self, increment: Increment, share: Vector, now_ms: int) -> None:
-        """Counts `share` as spent in place of a held increment, in the windows that saw it granted."""
-        for counter in self.counters.values():
-            counter.turn(self.zone, now_ms)
-            if counter.has_seen(increment.granted_ms):
-                counter.held = _subtract(counter.held, increment.amount)
-                counter.spent = plus(counter.spent, share)
+    def post(self, granted_ms: int, spent: Vector, held: Vector) -> None:
+        """Adds signed amounts of what was granted at `granted_ms`: to the totals, so to windows that saw it.
 
-    def recharge(self, increment: Increment, share: Vector, now_ms: int) -> None:
-        """Corrects what an increment was charged to `share`, in the windows that saw it granted."""
-        for counter in self.counters.values():
-            counter.turn(self.zone, now_ms)
-            if counter.has_seen(increment.granted_ms):
-                counter.spent = plus(_subtract(counter.spent, increment.charged), share)
+        The windows are those of the present moment: `turn` comes first.
+        """
+        for index, amount in spent.items():
+            self.spent[index] += amount
+        if held:
+            if self.held is NOTHING_HELD:
+                self.held = [0] * len(RESOURCES)
+            for index, amount in held.items():
+                self.held[index] += amount
+        if granted_ms < self.begun_ms:
+            self.windows = tuple(
+                running.shifted(spent, held) if granted_ms < running.start_ms else running for running in self.windows
+            )
 
-    def record_overrun(self, excess: Vector, now_ms: int) -> None:
-        """Counts what was used without a hold: spent now, whatever the limits say."""
-        for counter in self.counters.values():
-            counter.turn(self.zone, now_ms)
-            counter.spent = plus(counter.spent, excess)
+    def rest(self) -> None:
+        """Gives back the memory that it needs only while it holds something."""
+        if not any(self.held):
+            self.held = NOTHING_HELD
+
+    def adjust(self, amount: Vector) -> None:
+        """Corrects what is spent, now, by a signed amount; no window falls below nothing by it."""
+        for place, running in enumerate(self.windows):
+            seen = self.spent_in(place)
+            before = {index: min(seen.get(index, 0) + each, 0) for index, each in amount.items()}
+            if any(before.values()):
+                windows = list(self.windows)
+                windows[place] = running.shifted(before, NOTHING)
+                self.windows = tuple(windows)
+        for index, each in amount.items():
+            self.spent[index] += each
+
+    def spent_in(self, place: int) -> Vector:
+        """What is spent in a window that runs, by its place; of the lifetime, for `LIFETIME_PLACE`."""
+        return self._seen(self.spent, None if place < 0 else self.windows[place].spent)
+
+    def held_in(self, place: int) -> Vector:
+        """What is held, likewise."""
+        return self._seen(self.held, None if place < 0 else self.windows[place].held)
+
+    def _seen(self, totals: list[int], before: tuple[int, ...] | None) -> Vector:
+        if before is None:
+            return {index: amount for index, amount in enumerate(totals) if amount}
+        return {index: left for index, amount in enumerate(totals) if (left := amount - before[index])}
+
+    def record_overrun(self, excess: Vector) -> None:
+        """Counts what was used without a hold as spent now, whatever the limits say."""
+        self.post(self.begun_ms, excess, NOTHING)
         self.overrun = plus(self.overrun, excess)
 
 
-def _subtract(a: Vector, b: Vector) -> Vector:
-    # Exact on purpose: a sum that goes below zero is a defect, which the invariant finds and a clamp would hide.
-    return {index: left for index in a.keys() | b.keys() if (left := a.get(index, 0) - b.get(index, 0))}
-
-
-def counting_everything(zone: str, now_ms: int) -> dict[Window, Counter]:
-    """The counters of a Budget or Agent: every window, limited or not, so that a limit added later has counted."""
-    return {window: Counter.begin(window, zone, now_ms) for window in Window}
-
-
-def counting_lifetime(zone: str) -> dict[Window, Counter]:
-    """The counters of a session."""
-    return {Window.LIFETIME: Counter(Window.LIFETIME, LIFETIME, zone)}
+def _without_zeros(amounts: Vector) -> Vector:
+    return {index: amount for index, amount in amounts.items() if amount}

@@ -1,66 +1,130 @@
-"""Whether there is room: the one place that decides what is admitted. Pure; it changes nothing."""
+"""Whether there is room: the one place that decides what is admitted. Pure; it changes nothing but windows that end."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from ambit.ledger.accounts import Account, Counter
+from ambit.ledger.accounts import Account
+from ambit.ledger.allowance import LIFETIME_PLACE, RUNNING_WINDOWS, Bound
 from ambit.ledger.amounts import INDEX, Limit, Vector, Window, describe
+from ambit.ledger.state import State
 from ambit.ledger.wire import RefusalReason, Refused, Wait
 
 D = TypeVar("D", Refused, Wait)
+SPECULATIVE_SHARE = 10
+"""Speculative holds together may have one part in so many of what an account's limit has left."""
 
 
-def admit(chain: Sequence[Account], want: Vector, at_least: Vector, now_ms: int) -> Vector | Refused | Wait:
+class Full(NamedTuple):
+    """Where room is only held by others, and how much is missing there."""
+
+    wait: Wait
+    account: Account
+    resource: int
+    """Its place in a vector."""
+    missing: int
+
+
+def admit(
+    state: State, chain: Sequence[Account], want: Vector, at_least: Vector, now_ms: int, speculative: bool = False
+) -> Vector | Refused | Full:
     """How much may be held on every account of `chain` at once: at most `want`, at least `at_least`, or why not.
 
-    `Refused` where what is spent leaves no room, which nothing but a new window or limit changes; `Wait` where room is
-    only held by others, or the window is a Minute. Refused comes before Wait, and the nearest account before others.
+    `Refused` where what is spent leaves no room, which nothing but a new window or limit changes; `Full` where room is
+    only held by others, or the window is a Minute. Refused comes before Full, and the nearest account before others.
+    What is `speculative` gets its share of the room only.
     """
-    room = dict(want)
-    wait: Wait | None = None
+    room = want
+    full: Full | None = None
     for account in chain:
-        for limit in account.limits:
-            index = INDEX[limit.resource]
-            if index not in want:
-                continue
-            counter = account.counter(limit.window, now_ms)
-            free = max(limit.amount - counter.spent.get(index, 0) - counter.held.get(index, 0), 0)
-            need = at_least.get(index, 0)
-            if free < need:
-                if _is_final(limit, counter.spent.get(index, 0), need):
-                    return _deny(Refused, account, limit, counter, need, now_ms)
-                wait = wait or _deny(Wait, account, limit, counter, need, now_ms)
-            room[index] = min(room[index], free)
-    return wait or {index: amount for index, amount in room.items() if amount}
+        if now_ms >= account.turns_at_ms:
+            state.turn(account, now_ms)
+        bounds = account.bounds
+        if not bounds:
+            continue
+        for index in want:
+            for bound in bounds.get(index, ()):
+                place = bound.place
+                free = bound.amount - account.spent[index] - account.held[index]
+                if place >= 0:
+                    running = account.windows[place]
+                    free += running.spent[index] + running.held[index]
+                if speculative:
+                    free = _share(account, index, free)
+                if free >= room.get(index, 0):
+                    continue
+                need = at_least.get(index, 0)
+                if free < need:
+                    if _is_final(bound, _spent(account, bound, index), need):
+                        return _deny(Refused, account, bound, need, now_ms)
+                    full = full or Full(_deny(Wait, account, bound, need, now_ms), account, index, need - max(free, 0))
+                if room is want:
+                    room = dict(want)
+                room[index] = max(free, 0)
+    if full is not None:
+        return full
+    return room if room is want else {index: amount for index, amount in room.items() if amount}
 
 
-def _is_final(limit: Limit, spent: int, need: int) -> bool:
+def _share(account: Account, index: int, free: int) -> int:
+    """What of the free room may be held for acts that may come."""
+    speculative = account.speculative.get(index, 0)
+    return min((free + speculative) // SPECULATIVE_SHARE - speculative, free)
+
+
+def _is_final(bound: Bound, spent: int, need: int) -> bool:
     # A Minute window exhausts nothing: its next one has room, unless the need is larger than any minute's.
-    spent_for_good = 0 if limit.window is Window.MINUTE else spent
-    return spent_for_good + need > limit.amount
+    spent_for_good = 0 if bound.limit.window is Window.MINUTE else spent
+    return spent_for_good + need > bound.amount
 
 
-def _deny(answer: type[D], account: Account, limit: Limit, counter: Counter, need: int, now_ms: int) -> D:
-    index = INDEX[limit.resource]
-    spent, held = counter.spent.get(index, 0), counter.held.get(index, 0)
-    end_ms = counter.span.end_ms
+def _spent(account: Account, bound: Bound, index: int) -> int:
+    before = 0 if bound.place == LIFETIME_PLACE else account.windows[bound.place].spent[index]
+    return account.spent[index] - before
+
+
+def _deny(answer: type[D], account: Account, bound: Bound, need: int, now_ms: int) -> D:
+    limit = bound.limit
+    standing = standing_of(account, limit, now_ms)
     return answer(
         reason=RefusalReason.LIMIT_EXCEEDED,
         account=account.path,
         message=(
-            f"{account.path} allows {describe(limit.resource, limit.amount)} in {_window_text(limit.window)}: "
-            f"{describe(limit.resource, spent)} spent, {describe(limit.resource, held)} held, "
+            f"{account.path} allows {describe(limit.resource, bound.amount)} in {_window_text(limit.window)}: "
+            f"{describe(limit.resource, standing.spent)} spent, {describe(limit.resource, standing.held)} held, "
             f"{describe(limit.resource, need)} needed"
         ),
         window=limit.window,
         resource=limit.resource,
-        limit=limit.amount,
-        spent=spent,
-        held=held,
+        limit=bound.amount,
+        spent=standing.spent,
+        held=standing.held,
         requested=need,
-        resets_in_ms=None if end_ms is None else end_ms - now_ms,
+        resets_in_ms=standing.resets_in_ms,
+    )
+
+
+class LimitStanding(NamedTuple):
+    """What stands against a limit in the window that runs."""
+
+    spent: int
+    held: int
+    resets_in_ms: int | None
+
+
+def standing_of(account: Account, limit: Limit, now_ms: int) -> LimitStanding:
+    """What stands against a limit. The account's windows are those of `now_ms`."""
+    index = INDEX[limit.resource]
+    if limit.window is Window.LIFETIME:
+        return LimitStanding(account.spent[index], account.held[index], None)
+    running = account.windows[RUNNING_WINDOWS.index(limit.window)]
+    return LimitStanding(
+        account.spent[index] - running.spent[index],
+        account.held[index] - running.held[index],
+        running.end_ms - now_ms,
     )
 
 
 def _window_text(window: Window) -> str:
-    return "its lifetime" if window is Window.LIFETIME else f"{'an' if window is Window.HOUR else 'a'} {window.lower()}"
+    if window is Window.LIFETIME:
+        return "its lifetime"
+    return f"{'an' if window is Window.HOUR else 'a'} {window.lower()}"

@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import msgspec
 
+from ambit.ledger.allowance import Allowance
 from ambit.ledger.amounts import Limit, Vector
+from ambit.ledger.wire.vocabulary import Confirmation
 from ambit.telemetry.reasons import SessionEnd
 
 
@@ -19,11 +21,11 @@ class Change(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class AccountChanged(Change, frozen=True, tag="account"):
-    """A Budget's or Agent's account came, came back, or has other limits or another zone."""
+    """An account that is no session's came, came back, or allows something else, or has another zone."""
 
     path: str
     parent: str | None
-    limits: tuple[Limit, ...]
+    allowance: Allowance
     zone: str
 
 
@@ -34,13 +36,16 @@ class AccountGone(Change, frozen=True, tag="gone"):
 
 
 class SessionBegun(Change, frozen=True, tag="begun"):
-    """A session was opened."""
+    """A session was opened. `agent` is that of a sub-session."""
 
     path: str
     parent: str
     limits: tuple[Limit, ...]
     attributes: dict[str, str]
     grace_ms: int
+    user: str = ""
+    labels: dict[str, str] = {}
+    agent: str | None = None
 
 
 class SessionOver(Change, frozen=True, tag="over"):
@@ -52,31 +57,51 @@ class SessionOver(Change, frozen=True, tag="over"):
     cut: bool
 
 
-class HoldPlaced(Change, frozen=True, tag="placed"):
-    """`amount` is held on the session and all above it. `want`, `at_least`, `expires_in_ms` are as asked."""
+class SessionFolded(Change, frozen=True, tag="folded"):
+    """The account of a session that ended is no longer in memory: a record has its usage, those above it its spend."""
+
+    path: str
+
+
+class HoldPlaced(Change, frozen=True, tag="hold"):
+    """`amount` is held on the session and all above it.
+
+    `want` and `at_least` are as asked; None: the same as `amount`.
+    """
 
     component: str
     id: str
     path: str
     amount: Vector
-    want: Vector
-    at_least: Vector
     expires_in_ms: int
+    want: Vector | None = None
+    at_least: Vector | None = None
+    speculative: bool = False
+
+    def asked(self) -> tuple[str, Vector, Vector, int]:
+        """What was asked for."""
+        want = self.amount if self.want is None else self.want
+        return self.path, want, self.amount if self.at_least is None else self.at_least, self.expires_in_ms
 
 
-class HoldExtended(Change, frozen=True, tag="extended"):
-    """`amount` more is held, and the expiry moved."""
+class HoldExtended(Change, frozen=True, tag="more"):
+    """`amount` more is held, and the expiry moved. `want` and `at_least` as of a hold."""
 
     component: str
     id: str
     sequence: int
     amount: Vector
-    want: Vector
-    at_least: Vector
     expires_in_ms: int
+    want: Vector | None = None
+    at_least: Vector | None = None
+
+    def asked(self) -> tuple[Vector, Vector, int]:
+        """What was asked for."""
+        want = self.amount if self.want is None else self.want
+        return want, self.amount if self.at_least is None else self.at_least, self.expires_in_ms
 
 
-class HoldSettled(Change, frozen=True, tag="settled"):
+class HoldSettled(Change, frozen=True, tag="used"):
     """A hold was replaced by what was used; of an expired one, the charge was corrected to it."""
 
     component: str
@@ -99,16 +124,70 @@ class HoldExpired(Change, frozen=True, tag="expired"):
     id: str
 
 
+class HoldsRecalled(Change, frozen=True, tag="recalled"):
+    """An account wants speculative holds back, for a real call. They stay until their holders give them back."""
+
+    path: str
+    holds: tuple[tuple[str, str], ...]
+    """Component and id."""
+
+
+class KillBegun(Change, frozen=True, tag="kill"):
+    """A kill of an account: from now on it is watched until nothing of it may still act."""
+
+    path: str
+
+
+class KillEnded(Change, frozen=True, tag="killed"):
+    """Nothing of a killed account acts any more."""
+
+    path: str
+    how: Confirmation
+    after_ms: int
+
+
+class Adjusted(Change, frozen=True, tag="adjusted"):
+    """What an account and all above it have spent was corrected by a signed amount."""
+
+    path: str
+    amount: Vector
+
+
+class ClockDoubted(Change, frozen=True, tag="doubted"):
+    """The clock jumped forward: time goes on by the monotonic clock."""
+
+
+class ClockTrusted(Change, frozen=True, tag="trusted"):
+    """Time goes by the clock again."""
+
+
+class RestoreBegun(Change, frozen=True, tag="restored"):
+    """The journal is from a backup: nothing is answered until somebody says what was spent since."""
+
+
+class RestoreEnded(Change, frozen=True, tag="resumed"):
+    """The ledger answers again."""
+
+
 AnyChange = (
-    AccountChanged
-    | AccountGone
-    | SessionBegun
-    | SessionOver
-    | HoldPlaced
+    HoldPlaced
     | HoldExtended
     | HoldSettled
     | HoldReleased
     | HoldExpired
+    | HoldsRecalled
+    | AccountChanged
+    | AccountGone
+    | SessionBegun
+    | SessionOver
+    | SessionFolded
+    | KillBegun
+    | KillEnded
+    | Adjusted
+    | ClockDoubted
+    | ClockTrusted
+    | RestoreBegun
+    | RestoreEnded
 )
 
 

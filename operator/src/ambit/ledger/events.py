@@ -23,6 +23,10 @@ def events_of(change: changes.AnyChange) -> wire.AnyEvent | None:
             return wire.SessionEnded(change.path, change.reason)
         case changes.AccountChanged() | changes.AccountGone():
             return wire.LimitsChanged(change.path)
+        case changes.HoldsRecalled():
+            return wire.Recalled(tuple(hold_id for _, hold_id in change.holds))
+        case changes.KillEnded():
+            return wire.KillConfirmed(change.path, change.how, change.after_ms)
         case _:
             return None
 

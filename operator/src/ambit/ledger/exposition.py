@@ -37,7 +37,7 @@ class TreeCollector(Collector):
             if account.removed or not account.path.startswith("budget/"):
                 continue
             _, namespace, name = account.path.split("/")
-            for view in usage(account, now_ms).limits:
+            for view in usage(state, account, now_ms).limits:
                 place = [namespace, name, Window(view.window).value, Resource(view.resource).value]
                 scale = _SCALE.get(view.resource, 1.0)
                 limit.add_metric(place, view.limit / scale)

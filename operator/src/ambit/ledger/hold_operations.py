@@ -1,26 +1,31 @@
 """Reserve, extend, settle, release: what is held, and what becomes of it."""
 
 from ambit.ledger import changes, wire
-from ambit.ledger.accounts import Account, Hold, HoldState
-from ambit.ledger.admission import admit
-from ambit.ledger.amounts import Amount
+from ambit.ledger.accounts import Account
+from ambit.ledger.admission import Full, admit
+from ambit.ledger.amounts import INDEX, Amount, Resource, Vector, covers
+from ambit.ledger.holds import MARK, Hold, HoldState, identity_of
 from ambit.ledger.step import Step
-from ambit.ledger.wire import RefusalReason, Refused
+from ambit.ledger.wire import HoldPolicy, RefusalReason, Refused
 
 HoldAnswer = wire.Granted | Refused | wire.Wait | wire.ErrorResult
 Chain = tuple[Account, ...]
+TIME = frozenset({INDEX[Resource.RUNTIME], INDEX[Resource.GPU_TIME]})
+"""What is held in slices, whatever the policy: nobody knows beforehand how long something runs."""
 
 
 def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
     """Holds on a session and all above it, or nothing."""
     want, at_least = op.want.vector(), op.at_least.vector()
-    placed = step.state.holds.get((step.component, op.id))
-    if placed is not None:
-        same = placed.chain[0].path == op.path and placed.first.same(want, at_least, op.expires_in_ms)
-        return _repeated(placed, op.id) if same else wire.IdReused(op.id)
+    known = _find(step, op.id)
+    if isinstance(known, Hold):
+        same = known.first.asked() == (op.path, want, at_least, op.expires_in_ms)
+        return _repeated(known) if same and known.first.speculative == op.speculative else wire.IdReused(op.id)
+    if not isinstance(known, wire.UnknownHold):
+        return wire.IdReused(op.id) if isinstance(known, wire.AlreadySettled) else known
     if not at_least:
         return wire.Invalid("atLeast is empty: say what the act needs at least, for example one model call")
-    if not op.want.covers(op.at_least):
+    if not covers(want, at_least):
         return wire.Invalid("atLeast is more than want: ask for at least that much")
     account = step.state.accounts.get(op.path)
     if account is None:
@@ -28,22 +33,36 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
     if account.session is None:
         return wire.Invalid(f"{op.path} is no session: open one under it and reserve there")
     chain = account.chain()
-    answer = _closed(chain) or admit(chain, want, at_least, step.now_ms)
-    if not isinstance(answer, dict):
+    answer = _closed(chain) or admit(step.state, chain, want, at_least, step.now_ms, op.speculative)
+    if isinstance(answer, Refused):
         return answer
+    if isinstance(answer, Full):
+        return _make_room(step, answer, op.speculative)
     step.record(
-        changes.HoldPlaced(step.now_ms, step.component, op.id, op.path, answer, want, at_least, op.expires_in_ms)
+        changes.HoldPlaced(
+            step.now_ms,
+            step.component,
+            op.id,
+            op.path,
+            answer,
+            op.expires_in_ms,
+            None if want == answer else want,
+            None if at_least == answer else at_least,
+            op.speculative,
+        )
     )
-    return wire.Granted(Amount.of(answer))
+    return wire.Granted(op.want if answer is want else Amount.of(answer))
 
 
 def extend(step: Step, op: wire.Extend) -> HoldAnswer:
-    """Adds to an open hold and moves its expiry."""
+    """Adds to an open hold and moves its expiry. It is in use from then on, if it was speculative."""
     want, at_least = op.want.vector(), op.at_least.vector()
-    hold = step.state.holds.get((step.component, op.id))
-    if hold is None:
-        return wire.UnknownHold(op.id)
-    if not op.want.covers(op.at_least):
+    hold = _find(step, op.id)
+    if isinstance(hold, wire.AlreadySettled):
+        return wire.IdReused(op.id)
+    if not isinstance(hold, Hold):
+        return hold
+    if not covers(want, at_least):
         return wire.Invalid("atLeast is more than want: ask for at least that much")
     if hold.state is HoldState.EXPIRED:
         return _expired(hold)
@@ -51,46 +70,115 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
         return wire.IdReused(op.id)
     if op.sequence <= hold.sequence:
         last = hold.last
-        if op.sequence == hold.sequence and last is not None and last.same(want, at_least, op.expires_in_ms):
-            return wire.Granted(Amount.of(last.granted))
+        if last is not None and op.sequence == hold.sequence and last.asked() == (want, at_least, op.expires_in_ms):
+            return wire.Granted(Amount.of(last.amount))
         return wire.Invalid(f"sequence {op.sequence} was used: the next is {hold.sequence + 1}")
-    answer = _closed(hold.chain) or admit(hold.chain, want, at_least, step.now_ms)
-    if not isinstance(answer, dict):
+    closed = _closed(hold.chain) or _held_in_full(hold, want)
+    if closed is not None:
+        return closed
+    answer = admit(step.state, hold.chain, want, at_least, step.now_ms)
+    if isinstance(answer, Refused):
         return answer
+    if isinstance(answer, Full):
+        return _make_room(step, answer, speculative=False)
     step.record(
-        changes.HoldExtended(step.now_ms, step.component, op.id, op.sequence, answer, want, at_least, op.expires_in_ms)
+        changes.HoldExtended(
+            step.now_ms,
+            step.component,
+            op.id,
+            op.sequence,
+            answer,
+            op.expires_in_ms,
+            None if want == answer else want,
+            None if at_least == answer else at_least,
+        )
     )
-    return wire.Granted(Amount.of(answer))
+    return wire.Granted(op.want if answer is want else Amount.of(answer))
 
 
 def settle(step: Step, op: wire.Settle) -> wire.Settled | wire.AlreadySettled | wire.ErrorResult:
     """Charges what was used, once; of an expired hold, as a correction of its charge."""
-    hold = step.state.holds.get((step.component, op.id))
-    if hold is None:
-        return wire.UnknownHold(op.id)
+    hold = _find(step, op.id)
+    if not isinstance(hold, Hold):
+        return hold
     if hold.state not in (HoldState.OPEN, HoldState.EXPIRED):
         return wire.AlreadySettled()
-    _, overrun = hold.allocate(op.used.vector())
-    step.record(changes.HoldSettled(step.now_ms, step.component, op.id, op.used.vector()))
-    return wire.Settled(Amount.of(overrun))
+    used = op.used.vector()
+    _, overrun = hold.allocate(used)
+    step.record(changes.HoldSettled(step.now_ms, step.component, op.id, used))
+    return wire.Settled(Amount.of(overrun)) if overrun else _SETTLED
 
 
 def release(step: Step, op: wire.Release) -> wire.Released | wire.AlreadySettled | wire.ErrorResult:
     """Drops a hold; of an expired one, takes its charge back."""
-    hold = step.state.holds.get((step.component, op.id))
-    if hold is None:
-        return wire.UnknownHold(op.id)
+    hold = _find(step, op.id)
+    if not isinstance(hold, Hold):
+        return hold
     if hold.state not in (HoldState.OPEN, HoldState.EXPIRED):
         return wire.AlreadySettled()
     step.record(changes.HoldReleased(step.now_ms, step.component, op.id, op.reason))
     return wire.Released()
 
 
-def _repeated(hold: Hold, hold_id: str) -> HoldAnswer:
+_SETTLED = wire.Settled()
+
+
+def _find(step: Step, hold_id: str) -> Hold | wire.AlreadySettled | wire.UnknownHold | wire.Invalid | wire.Forbidden:
+    """The hold of an id, or what is known of it."""
+    identity = identity_of(hold_id)
+    if identity is None:
+        return wire.Invalid(f"{hold_id!r} has no sequence after its {MARK}: write <holder>{MARK}<1, 2, …>")
+    if not identity.sequence:
+        return step.state.named.get((step.component, hold_id)) or wire.UnknownHold(hold_id)
+    holder = step.state.holders.get(identity.holder)
+    if holder is None:
+        return wire.UnknownHold(hold_id)
+    if holder.component != step.component:
+        return wire.Forbidden(f"holder {holder.name} is of {holder.component}, not of {step.component}")
+    hold = holder.holds.get(identity.sequence)
+    if hold is not None:
+        return hold
+    return wire.AlreadySettled() if identity.sequence <= holder.watermark else wire.UnknownHold(hold_id)
+
+
+def _make_room(step: Step, full: Full, speculative: bool) -> wire.Wait:
+    """Recalls as many speculative holds as a real call needs. They stay until they are given back: some may be in use.
+
+    Nothing is known of them here: their holders use them without a word, which is what they are for.
+    """
+    if speculative or full.missing <= 0:
+        return full.wait
+    missing, recalled = full.missing, list[tuple[str, str]]()
+    for hold in full.account.recallable:
+        if missing <= 0:
+            break
+        amount = hold.amount.get(full.resource, 0)
+        if amount:
+            missing -= amount
+            recalled.append((hold.component, hold.id))
+    if recalled:
+        step.record(changes.HoldsRecalled(step.now_ms, full.account.path, tuple(recalled)))
+    return full.wait
+
+
+def _held_in_full(hold: Hold, want: Vector) -> wire.Invalid | None:
+    """Whether somebody above asks for full holds, and this would make one grow."""
+    if not want or want.keys() <= TIME or holds_of(hold.chain) is HoldPolicy.PROGRESSIVE:
+        return None
+    return wire.Invalid(f"hold {hold.id} cannot grow: an account above it has holds: Full; hold all of it at once")
+
+
+def holds_of(chain: Chain) -> HoldPolicy:
+    """How calls are held here: in full, where any account says so."""
+    full = any(account.allowance.holds is HoldPolicy.FULL for account in chain)
+    return HoldPolicy.FULL if full else HoldPolicy.PROGRESSIVE
+
+
+def _repeated(hold: Hold) -> HoldAnswer:
     if hold.state is HoldState.OPEN:
-        return wire.Granted(Amount.of(hold.first.granted))
+        return wire.Granted(Amount.of(hold.first.amount))
     # Nothing is held any more: the first answer would let the act happen without cover.
-    return _expired(hold) if hold.state is HoldState.EXPIRED else wire.IdReused(hold_id)
+    return _expired(hold) if hold.state is HoldState.EXPIRED else wire.IdReused(hold.id)
 
 
 def _expired(hold: Hold) -> Refused:

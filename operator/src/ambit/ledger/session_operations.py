@@ -1,39 +1,124 @@
 """Opening, closing, killing sessions, and looking at them."""
 
 from ambit.ledger import changes, wire
-from ambit.ledger.account_operations import end_sessions, misplaced, repeated_limit
-from ambit.ledger.accounts import Session
+from ambit.ledger.account_operations import MAX_DEPTH, repeated_limit
+from ambit.ledger.accounts import Account, Session
+from ambit.ledger.allowance import Allowance, tightened
 from ambit.ledger.amounts import Window
-from ambit.ledger.hold_operations import account_removed, session_ended
+from ambit.ledger.ending import close_session, end_sessions
+from ambit.ledger.hold_operations import account_removed, holds_of, session_ended
+from ambit.ledger.paths import kind_of, misplaced, user_path
 from ambit.ledger.step import Step
 from ambit.ledger.views import state_of, usage
+from ambit.ledger.wire import RefusalReason
 from ambit.telemetry.reasons import SessionEnd
 
+OpenAnswer = wire.Opened | wire.Refused | wire.Wait | wire.ErrorResult
 
-def open_session(step: Step, op: wire.Open) -> wire.Opened | wire.Refused | wire.ErrorResult:
+
+def open_session(step: Step, op: wire.Open) -> OpenAnswer:
     """Opens a session; of one that is open, says so and what it is."""
     refused = misplaced(op.path, op.parent) or repeated_limit(op.limits)
     if refused is not None:
         return refused
-    if not op.path.startswith("session/"):
+    if kind_of(op.path) != "session":
         return wire.Invalid(f"{op.path} is no session: write session/<namespace>/<name>")
     if any(limit.window is not Window.LIFETIME for limit in op.limits):
         return wire.Invalid("a session counts its lifetime only: write window Lifetime, or limit its Agent or Budget")
     account = step.state.accounts.get(op.path)
     if account is not None and account.session is not None:
-        if account.parent is None or account.parent.path != op.parent:
-            return wire.Invalid(f"{op.path} is open under another parent: a session stays where it was opened")
-        if account.session.ending is not None:
-            return session_ended(account)
-        return wire.Opened(already=True, attributes=account.session.attributes)
+        return _opened_before(account, account.session, op)
     parent = step.state.accounts.get(op.parent)
     if parent is None:
         return wire.UnknownAccount(op.parent)
-    for above in parent.chain():
+    agent = None if op.agent is None else step.state.accounts.get(op.agent)
+    if op.agent is not None:
+        if parent.session is None:
+            return wire.Invalid(f"{op.parent} is no session: only a sub-session names its agent beside its parent")
+        if kind_of(op.agent) != "agent":
+            return wire.Invalid(f"{op.agent} is no Agent: write agent/<namespace>/<name>")
+        if agent is None:
+            return wire.UnknownAccount(op.agent)
+    chain = parent.chain()
+    if len(chain) >= MAX_DEPTH:
+        return wire.Invalid(f"{op.path} would be {len(chain) + 1} accounts deep: at most {MAX_DEPTH}")
+    if agent is not None and agent not in chain:
+        chain = (agent, *chain)
+    else:
+        agent = None  # it is above already, and bounds and counts the session from there
+    denied = _not_open(chain) or _crowded(chain)
+    if denied is not None:
+        return denied
+    owner = _owner(step, op, parent)
+    if not isinstance(owner, str):
+        return owner
+    limits = op.limits if op.agent is None else tightened(op.limits, step.state.accounts[op.agent].allowance.limits)
+    step.record(
+        changes.SessionBegun(
+            step.now_ms,
+            op.path,
+            owner,
+            limits,
+            op.attributes,
+            op.grace_ms,
+            op.user,
+            op.labels,
+            None if agent is None else agent.path,
+        )
+    )
+    return wire.Opened(already=False, attributes=op.attributes, holds=holds_of(chain))
+
+
+def _opened_before(account: Account, session: Session, op: wire.Open) -> OpenAnswer:
+    parent = account.parent
+    if parent is not None and kind_of(parent.path) == "user" and kind_of(op.parent) == "agent":
+        parent = parent.parent
+    if parent is None or parent.path != op.parent:
+        return wire.Invalid(f"{op.path} is open under another parent: a session stays where it was opened")
+    if session.ending is not None:
+        return session_ended(account)
+    return wire.Opened(already=True, attributes=session.attributes, holds=holds_of(account.chain()))
+
+
+def _owner(step: Step, op: wire.Open, parent: Account) -> str | wire.Invalid:
+    """The path of the account that the session stands under: its user's, where its Agent has limits by user."""
+    if kind_of(parent.path) != "agent":
+        return parent.path
+    limits = parent.allowance.user_limits
+    path = user_path(parent.path, op.user)
+    if limits is None:
+        # One that was made while there were such limits goes on counting, so that they come back to what was spent.
+        return path if path in step.state.accounts else parent.path
+    if not op.user:
+        return wire.Invalid(f"{parent.path} has limits by user: say whose session it is")
+    if path not in step.state.accounts:
+        step.record(changes.AccountChanged(step.now_ms, path, parent.path, Allowance(limits), parent.zone))
+    return path
+
+
+def _not_open(chain: tuple[Account, ...]) -> wire.Refused | None:
+    for above in chain:
+        if above.session is not None and above.session.ending is not None:
+            return session_ended(above)
         if above.removed:
             return account_removed(above)
-    step.record(changes.SessionBegun(step.now_ms, op.path, op.parent, op.limits, op.attributes, op.grace_ms))
-    return wire.Opened(already=False, attributes=op.attributes)
+    return None
+
+
+def _crowded(chain: tuple[Account, ...]) -> wire.Wait | None:
+    """Where as many sessions are open as may be: each counts until nothing of it acts any more."""
+    for account in chain:
+        limit = account.allowance.concurrent_sessions
+        if limit is not None and account.sessions_open >= limit:
+            return wire.Wait(
+                reason=RefusalReason.CONCURRENCY_LIMIT,
+                account=account.path,
+                message=f"{account.path} allows {limit} sessions at a time: {account.sessions_open} are open",
+                limit=limit,
+                held=account.sessions_open,
+                requested=1,
+            )
+    return None
 
 
 def close(step: Step, op: wire.Close) -> wire.SessionClosed | wire.ErrorResult:
@@ -44,8 +129,8 @@ def close(step: Step, op: wire.Close) -> wire.SessionClosed | wire.ErrorResult:
     if account.session is None:
         return wire.Invalid(f"{op.path} is no session: only sessions are closed")
     if account.session.ending is None:
-        step.record(changes.SessionOver(step.now_ms, op.path, op.reason, op.message, cut=False))
-    return wire.SessionClosed(usage(account, step.now_ms))
+        close_session(step, account, op.reason, op.message)
+    return wire.SessionClosed(usage(step.state, account, step.now_ms))
 
 
 def kill(step: Step, op: wire.Kill) -> wire.Killed | wire.ErrorResult:
@@ -53,19 +138,28 @@ def kill(step: Step, op: wire.Kill) -> wire.Killed | wire.ErrorResult:
     account = step.state.accounts.get(op.path)
     if account is None:
         return wire.UnknownAccount(op.path)
-    lingering = [each.path for each in account.sessions() if _may_still_act(each.session)]
+    lingering = [each.path for each in account.sessions() if each.session is not None and not each.session.gone]
+    ends_some = any(each.session is not None and each.session.ending is None for each in account.sessions())
+    if ends_some or account.kill is None:
+        step.record(changes.KillBegun(step.now_ms, op.path))
     end_sessions(step, account, SessionEnd.KILLED, f"{op.reason} (by {op.by})")
-    return wire.Killed(tuple(sorted(lingering)))
+    confirm_kills(step)
+    return wire.Killed(tuple(sorted(lingering)), None if account.kill is None else account.kill.confirmed)
 
 
-def _may_still_act(session: Session | None) -> bool:
-    return session is not None and (session.ending is None or bool(session.holds))
+def confirm_kills(step: Step) -> None:
+    """Notes the kills of which nothing may act any more."""
+    for account in list(step.state.confirmable):
+        kill = account.kill
+        if kill is not None:
+            how = wire.Confirmation.PRESUMED if kill.presumed else wire.Confirmation.OBSERVED
+            step.record(changes.KillEnded(step.now_ms, account.path, how, step.now_ms - kill.at_ms))
 
 
 def look(step: Step, op: wire.GetUsage) -> wire.Usage | wire.ErrorResult:
     """One account."""
     account = step.state.accounts.get(op.path)
-    return wire.UnknownAccount(op.path) if account is None else usage(account, step.now_ms)
+    return wire.UnknownAccount(op.path) if account is None else usage(step.state, account, step.now_ms)
 
 
 def list_sessions(step: Step, op: wire.ListSessions) -> wire.Sessions | wire.ErrorResult:
@@ -80,4 +174,4 @@ def list_sessions(step: Step, op: wire.ListSessions) -> wire.Sessions | wire.Err
         found = [each for each in everything if each.session is not None and each.namespace == op.under]
     wanted = [each for each in found if op.state is None or state_of(each) is op.state]
     wanted.sort(key=lambda each: (0 if each.session is None else each.session.opened_ms, each.path))
-    return wire.Sessions(tuple(usage(each, step.now_ms) for each in wanted))
+    return wire.Sessions(tuple(usage(step.state, each, step.now_ms) for each in wanted))

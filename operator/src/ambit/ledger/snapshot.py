@@ -1,177 +1,307 @@
-"""The whole tree as one value, so that the journal before it can be dropped. Taking it up again gives the same tree."""
+"""The whole tree as values in chunks, so that the journal before it can be dropped. Taking it up gives the same tree.
 
-import heapq
+In chunks, so that neither a million accounts nor their bytes are ever one value.
+"""
+
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from ambit.ledger.accounts import (
-    Account,
-    Counter,
-    Ending,
-    Hold,
-    HoldKey,
-    HoldState,
-    Increment,
-    Request,
-    Session,
-)
-from ambit.ledger.amounts import Limit, Vector, Window
-from ambit.ledger.state import State
+from ambit.ledger.accounts import NO_CHILDREN, Account, Ending, Kill, Session
+from ambit.ledger.allowance import LIFETIME_PLACE, Allowance
+from ambit.ledger.amounts import RESOURCES, Vector
+from ambit.ledger.changes import HoldExtended, HoldPlaced
+from ambit.ledger.holds import Hold, Holder, HoldState, Part
+from ambit.ledger.running import ZEROS, Running, Totals, shared
+from ambit.ledger.state import FOLD_AFTER_MS, NO_ATTRIBUTES, NamedKey, State, is_idle
+from ambit.ledger.wire.vocabulary import Confirmation
+
+CHUNK_ACCOUNTS = 1000
+"""How many accounts, holders or holds a chunk has at most."""
 
 
-class SessionImage(msgspec.Struct, frozen=True):
-    """A `Session`, its holds apart."""
+class Image(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A part of a tree."""
+
+
+class KillImage(msgspec.Struct, frozen=True, array_like=True):
+    """A `Kill`, its sessions by path."""
+
+    at_ms: int
+    waiting: list[str]
+    presumed: bool
+    confirmed: Confirmation | None
+
+
+class SessionImage(msgspec.Struct, frozen=True, array_like=True):
+    """A `Session`, its holds apart and its Agent by path."""
 
     attributes: dict[str, str]
     grace_ms: int
     opened_ms: int
     idle_since_ms: int
+    user: str
+    labels: dict[str, str]
+    agent: str | None
     ending: Ending | None
+    gone: bool
 
 
-class AccountImage(msgspec.Struct, frozen=True):
-    """An `Account`, its parent by path."""
+class WindowImage(msgspec.Struct, frozen=True, array_like=True):
+    """A `Running`, its totals sparse."""
+
+    start_ms: int
+    end_ms: int
+    zone: str
+    spent: Vector
+    held: Vector
+
+
+class AccountImage(Image, frozen=True, tag="account"):
+    """An `Account` without its holds, its parent by path."""
 
     path: str
     parent: str | None
-    limits: tuple[Limit, ...]
+    allowance: Allowance
     zone: str
-    counters: list[Counter]
-    removed: bool
+    spent: Vector
+    held: Vector
+    windows: tuple[WindowImage, ...]
     overrun: Vector
+    removed: bool
     session: SessionImage | None
+    kill: KillImage | None
 
 
-class HoldImage(msgspec.Struct, frozen=True):
-    """A `Hold`, its chain by path."""
+class HolderImage(Image, frozen=True, tag="holder"):
+    """A `Holder` without its holds."""
 
+    name: str
     component: str
-    id: str
+    heard_ms: int
+    watermark: int
+
+
+class HoldImage(Image, frozen=True, tag="hold"):
+    """A `Hold`, its chain by path: what has folded of it is left out."""
+
     chain: tuple[str, ...]
-    increments: list[Increment]
+    first: HoldPlaced
+    parts: tuple[tuple[int, Vector], ...]
     expires_ms: int
-    first: Request
-    sequence: int
-    last: Request | None
+    last: HoldExtended | None
     state: HoldState
+    number: int
+    speculative: bool
+    recalled: bool
 
 
-class Snapshot(msgspec.Struct, frozen=True):
-    """A tree at `now_ms`. Equal trees have equal snapshots of the same moment."""
+class TreeImage(Image, frozen=True, tag="tree"):
+    """What is the tree's as a whole. Comes first."""
 
     now_ms: int
-    accounts: list[AccountImage]
-    """Sorted by path."""
-    holds: list[HoldImage]
-    """Sorted by component and id."""
-    closed_holds: list[tuple[int, HoldKey]]
-    ended_sessions: list[tuple[int, str]]
-
-    def encode(self) -> bytes:
-        """As bytes, for the journal."""
-        return msgspec.msgpack.encode(self)
-
-    @classmethod
-    def decode(cls, data: bytes) -> "Snapshot":
-        """From bytes. Raises `msgspec.ValidationError` where they are none."""
-        return msgspec.msgpack.decode(data, type=cls)
+    clock_doubted: bool
+    restore_pending: bool
+    closed_names: list[tuple[int, NamedKey]]
 
 
-def take(state: State, now_ms: int) -> Snapshot:
-    """The snapshot of a tree at `now_ms`, which is no earlier than its last change."""
+AnyImage = TreeImage | AccountImage | HolderImage | HoldImage
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[AnyImage])
+
+
+def take(state: State, now_ms: int) -> Iterator[bytes]:
+    """The snapshot of a tree at `now_ms`, which is no earlier than its last change. The tree stands still meanwhile."""
+    chunk: list[AnyImage] = []
+    for image in images(state, now_ms):
+        chunk.append(image)
+        if len(chunk) == CHUNK_ACCOUNTS:
+            yield _encoder.encode(chunk)
+            chunk.clear()
+    yield _encoder.encode(chunk)
+
+
+def images(state: State, now_ms: int) -> Iterator[AnyImage]:
+    """The same as values. Trees that the same changes made have the same images of the same moment."""
+    yield TreeImage(now_ms, state.clock_doubted, state.restore_pending, list(state.closed_names))
     for account in state.accounts.values():
-        account.turn(now_ms)
-    return Snapshot(
-        now_ms=now_ms,
-        accounts=[_account_image(account) for _, account in sorted(state.accounts.items())],
-        holds=[_hold_image(hold) for _, hold in sorted(state.holds.items())],
-        closed_holds=list(state.closed_holds),
-        ended_sessions=list(state.ended_sessions),
-    )
+        state.turn(account, now_ms)
+        yield _account_image(account)
+    for holder in state.holders.values():
+        yield HolderImage(holder.name, holder.component, holder.heard_ms, holder.watermark)
+    for hold in state.holds():
+        yield _hold_image(state, hold)
 
 
-def restore(snapshot: Snapshot) -> State:
-    """The tree of a snapshot."""
+def restore(chunks: Iterable[bytes]) -> State:
+    """The tree of a snapshot. Raises `msgspec.ValidationError` where the chunks are none."""
     state = State()
-    state.now_ms = snapshot.now_ms
-    for image in snapshot.accounts:
-        state.accounts[image.path] = _account(image)
-    for image in snapshot.accounts:
-        if image.parent is not None:
-            child, parent = state.accounts[image.path], state.accounts[image.parent]
-            child.parent = parent
-            parent.children[child.path] = child
-    for image in snapshot.holds:
-        _restore_hold(state, image)
-    state.closed_holds.extend(snapshot.closed_holds)
-    state.ended_sessions.extend(snapshot.ended_sessions)
-    for account in state.accounts.values():
-        if account.session is not None and account.session.ending is None:
-            state.open_sessions += 1
-        if account.session is not None and account.session.abandoned_at_ms is not None:
-            heapq.heappush(state.idle_sessions, (account.session.abandoned_at_ms, account.path))
+    restoring = _Restoring(state)
+    for chunk in chunks:
+        for image in _decoder.decode(chunk):
+            restoring.take(image)
+    restoring.finish()
     return state
 
 
+class _Restoring:
+    """A tree that is being put together. Accounts may come before those above them."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._links: list[tuple[Account, AccountImage]] = []
+
+    def take(self, image: AnyImage) -> None:
+        state = self._state
+        match image:
+            case AccountImage():
+                account = _account(image)
+                state.accounts[image.path] = account
+                self._links.append((account, image))
+            case HoldImage():
+                self._hold(image)
+            case HolderImage():
+                state.add_holder(Holder(image.name, image.component, image.heard_ms, image.watermark))
+            case TreeImage():
+                state.now_ms = image.now_ms
+                state.clock_doubted, state.restore_pending = image.clock_doubted, image.restore_pending
+                state.closed_names.extend(image.closed_names)
+
+    def _hold(self, image: HoldImage) -> None:
+        state = self._state
+        chain = tuple(state.accounts[path] for path in image.chain)
+        hold = Hold(chain, image.first, tuple(Part(*part) for part in image.parts), image.expires_ms, image.last)
+        hold.state, hold.speculative = image.state, image.speculative
+        if image.number:
+            holder = state.holders[image.first.id.rpartition("#")[0]]
+            holder.take(hold, image.number)
+        else:
+            state.named[hold.component, hold.id] = hold
+        if hold.state is HoldState.OPEN:
+            state.open(hold)
+            if image.recalled:
+                for account in chain:
+                    hold.recall_from(account)
+
+    def finish(self) -> None:
+        state = self._state
+        for account, image in self._links:
+            if image.parent is not None:
+                account.attach(state.accounts[image.parent])
+        for account, image in self._links:
+            if image.session is not None and account.session is not None:
+                self._session(account, account.session, image.session)
+            if image.kill is not None:
+                kill = image.kill
+                waiting = {state.accounts[path] for path in kill.waiting}
+                account.kill = Kill(kill.at_ms, waiting, kill.presumed, kill.confirmed)
+                if not waiting and kill.confirmed is None:
+                    state.confirmable[account] = None
+        for account, _ in self._links:
+            if account.session is not None:
+                self._time(account, account.session)
+
+    def _session(self, account: Account, session: Session, image: SessionImage) -> None:
+        if session.ending is None:
+            self._state.open_sessions += 1
+        counted = [*account.chain()]
+        if image.agent is not None:
+            agent = self._state.accounts[image.agent]
+            session.agent = agent
+            if agent.adopted is NO_CHILDREN:
+                agent.adopted = {}
+            agent.adopted[account.path] = account
+            counted.append(agent)
+        if not session.gone:
+            for each in counted:
+                each.sessions_open += 1
+
+    def _time(self, account: Account, session: Session) -> None:
+        timers = self._state.session_timers
+        if session.ending is not None:
+            session.timer = timers.add(account, session.idle_since_ms + FOLD_AFTER_MS)
+        elif is_idle(account, session):
+            session.timer = timers.add(account, session.idle_since_ms + session.grace_ms)
+
+
 def _account_image(account: Account) -> AccountImage:
-    session = account.session
+    session, kill = account.session, account.kill
     return AccountImage(
         path=account.path,
         parent=None if account.parent is None else account.parent.path,
-        limits=account.limits,
+        allowance=account.allowance,
         zone=account.zone,
-        counters=[_copy(counter) for counter in account.counters.values()],
-        removed=account.removed,
-        overrun=account.overrun,
-        session=None
-        if session is None
-        else SessionImage(
-            session.attributes, session.grace_ms, session.opened_ms, session.idle_since_ms, session.ending
+        spent=account.spent_in(LIFETIME_PLACE),
+        held=account.held_in(LIFETIME_PLACE),
+        windows=tuple(
+            WindowImage(each.start_ms, each.end_ms, each.zone, _sparse(each.spent), _sparse(each.held))
+            for each in account.windows
         ),
+        overrun=account.overrun,
+        removed=account.removed,
+        session=None if session is None else _session_image(session),
+        kill=None
+        if kill is None
+        else KillImage(kill.at_ms, sorted(each.path for each in kill.waiting), kill.presumed, kill.confirmed),
     )
 
 
-def _copy(counter: Counter) -> Counter:
-    return Counter(counter.window, counter.span, counter.zone, counter.spent, counter.held)
+def _session_image(session: Session) -> SessionImage:
+    return SessionImage(
+        session.attributes,
+        session.grace_ms,
+        session.opened_ms,
+        session.idle_since_ms,
+        session.user,
+        session.labels,
+        None if session.agent is None else session.agent.path,
+        session.ending,
+        session.gone,
+    )
 
 
 def _account(image: AccountImage) -> Account:
-    session = None
+    account = Account(image.path, image.allowance, image.zone, tuple(_window(each) for each in image.windows))
+    account.post(account.begun_ms, image.spent, image.held)
+    account.overrun, account.removed = image.overrun, image.removed
     if image.session is not None:
         kept = image.session
-        session = Session(kept.attributes, kept.grace_ms, kept.opened_ms, kept.idle_since_ms, kept.ending)
-    counters: dict[Window, Counter] = {counter.window: _copy(counter) for counter in image.counters}
-    return Account(image.path, None, image.limits, image.zone, counters, session, image.removed, image.overrun)
+        account.session = Session(
+            kept.attributes or NO_ATTRIBUTES,
+            kept.grace_ms,
+            kept.opened_ms,
+            kept.idle_since_ms,
+            kept.user,
+            kept.labels or NO_ATTRIBUTES,
+            ending=kept.ending,
+            gone=kept.gone,
+        )
+    return account
 
 
-def _hold_image(hold: Hold) -> HoldImage:
+def _window(image: WindowImage) -> Running:
+    if not image.spent and not image.held:
+        return shared(image.start_ms, image.end_ms, image.zone)
+    return Running(image.start_ms, image.end_ms, image.zone, _dense(image.spent), _dense(image.held))
+
+
+def _hold_image(state: State, hold: Hold) -> HoldImage:
     return HoldImage(
-        component=hold.component,
-        id=hold.id,
-        chain=tuple(account.path for account in hold.chain),
-        increments=[Increment(part.granted_ms, part.amount, part.charged) for part in hold.increments],
-        expires_ms=hold.expires_ms,
+        chain=tuple(account.path for account in hold.chain if state.accounts.get(account.path) is account),
         first=hold.first,
-        sequence=hold.sequence,
+        parts=tuple((part.granted_ms, part.amount) for part in hold.parts),
+        expires_ms=hold.expires_ms,
         last=hold.last,
         state=hold.state,
+        number=hold.number,
+        speculative=hold.speculative,
+        recalled=hold.speculative and hold not in hold.chain[0].recallable,
     )
 
 
-def _restore_hold(state: State, image: HoldImage) -> None:
-    hold = Hold(
-        component=image.component,
-        id=image.id,
-        chain=tuple(state.accounts[path] for path in image.chain),
-        increments=[Increment(part.granted_ms, part.amount, part.charged) for part in image.increments],
-        expires_ms=image.expires_ms,
-        queued_ms=image.expires_ms,
-        first=image.first,
-        sequence=image.sequence,
-        last=image.last,
-        state=image.state,
-    )
-    state.holds[hold.key] = hold
-    if hold.state is HoldState.OPEN:
-        state.session(image.chain[0]).holds[hold.key] = hold
-        state.queue(hold)
+def _sparse(totals: Totals) -> Vector:
+    return {index: amount for index, amount in enumerate(totals) if amount}
+
+
+def _dense(amounts: Vector) -> Totals:
+    return tuple(amounts.get(index, 0) for index in range(len(RESOURCES))) if amounts else ZEROS

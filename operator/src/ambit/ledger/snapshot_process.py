@@ -26,7 +26,7 @@ def main(address: str, upto: int, password_file: Path | None) -> None:
         if replay.sequence != upto:
             raise JournalError(f"batch {upto} is not there: the last one is {replay.sequence}")
         state = replay.tree.state
-        reader.write_snapshot(upto, [snapshot.take(state, state.now_ms).encode()])
+        reader.write_snapshot(upto, snapshot.take(state, state.now_ms))
     finally:
         reader.close()
 

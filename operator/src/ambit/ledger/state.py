@@ -1,27 +1,31 @@
 """The tree as the changes made it: `evolve` is the only thing that alters it, live and at replay alike."""
 
-import heapq
 from collections import deque
+from collections.abc import Callable, Iterator
 
 from ambit.ledger import changes
-from ambit.ledger.accounts import (
-    Account,
-    Ending,
+from ambit.ledger.accounts import NO_CHILDREN, Account, Ending, Kill, Session
+from ambit.ledger.allowance import Allowance
+from ambit.ledger.amounts import NOTHING, Vector, plus
+from ambit.ledger.holds import (
+    HOLDER_MEMORY_MS,
+    NAME_MEMORY_MS,
     Hold,
-    HoldKey,
+    Holder,
     HoldState,
-    Increment,
-    Request,
-    Session,
-    counting_everything,
-    counting_lifetime,
+    Part,
+    identity_of,
 )
-from ambit.ledger.amounts import NOTHING, Vector
+from ambit.ledger.running import Ended
+from ambit.ledger.timers import Timers
 
-HOLD_MEMORY_MS = 10 * 60 * 1000
-"""How long a closed hold is remembered: for repeats of what closed it, and for the true settle of an expired one."""
-SESSION_MEMORY_MS = 30 * 24 * 3600 * 1000
-"""How long an ended session's account is kept."""
+FOLD_AFTER_MS = 10 * 60 * 1000
+"""How long the account of an ended session stays in memory."""
+NO_ATTRIBUTES: dict[str, str] = {}
+"""Shared by all sessions without one. Never altered."""
+
+NamedKey = tuple[str, str]
+"""Component and name: names are unique per component."""
 
 
 class State:
@@ -30,143 +34,339 @@ class State:
     def __init__(self) -> None:
         self.now_ms = 0
         self.accounts: dict[str, Account] = {}
-        self.holds: dict[HoldKey, Hold] = {}
+        self.holders: dict[str, Holder] = {}
+        self.named: dict[NamedKey, Hold] = {}
         self.open_sessions = 0
-        self.closed_holds: deque[tuple[int, HoldKey]] = deque()
-        self.ended_sessions: deque[tuple[int, str]] = deque()
-        self.expiries: list[tuple[int, HoldKey]] = []
-        """A heap. An entry counts only while it is the hold's `queued_ms`."""
-        self.idle_sessions: list[tuple[int, str]] = []
-        """A heap. An entry may be out of date: the session itself says when it is abandoned."""
+        self.open_holds = 0
+        self.clock_doubted = False
+        self.restore_pending = False
+        self.closed_names: deque[tuple[int, NamedKey]] = deque()
+        self.expiries: Timers[Hold] = Timers(1)
+        self.session_timers: Timers[Account] = Timers(1000)
+        """Of idle sessions, when they may be abandoned; of ended ones, when they are folded. The session says which."""
+        self.holder_timers: Timers[Holder] = Timers(3_600_000)
+        self.ended: list[Ended] = []
+        """Windows that are over since somebody last took them from here."""
+        self.confirmable: dict[Account, None] = {}
+        """Killed accounts under which nothing may act any more, and that are not confirmed."""
+        self.on_touch: Callable[[tuple[Account, ...]], None] | None = None
+        """Told of the accounts that a change is about to count on, nearest first: for who checks every step."""
 
     def evolve(self, change: changes.AnyChange) -> None:
         """Makes one change part of the tree."""
-        self.now_ms = max(self.now_ms, change.at_ms)
+        at_ms = change.at_ms
+        self.now_ms = max(self.now_ms, at_ms)
         match change:
             case changes.HoldPlaced():
                 self._place(change)
+            case changes.HoldSettled():
+                self._close(self.hold(change.component, change.id), HoldState.SETTLED, change.used, at_ms)
             case changes.HoldExtended():
                 self._extend(change)
-            case changes.HoldSettled():
-                self._close(self.holds[change.component, change.id], HoldState.SETTLED, change.used, change.at_ms)
             case changes.HoldReleased():
-                self._close(self.holds[change.component, change.id], HoldState.RELEASED, NOTHING, change.at_ms)
+                self._close(self.hold(change.component, change.id), HoldState.RELEASED, NOTHING, at_ms)
             case changes.HoldExpired():
-                hold = self.holds[change.component, change.id]
-                self._close(hold, HoldState.EXPIRED, hold.amount, change.at_ms)
+                hold = self.hold(change.component, change.id)
+                self._close(hold, HoldState.EXPIRED, hold.amount, at_ms)
             case changes.SessionBegun():
                 self._begin(change)
             case changes.SessionOver():
-                session = self.session(change.path)
-                self.open_sessions -= 1
-                session.ending = Ending(change.at_ms, change.reason, change.message)
-                self.ended_sessions.append((change.at_ms, change.path))
+                self._end(change)
+            case changes.SessionFolded():
+                self._fold(self.accounts[change.path])
+            case changes.HoldsRecalled():
+                for component, hold_id in change.holds:
+                    hold = self.hold(component, hold_id)
+                    for account in hold.chain:
+                        hold.recall_from(account)
             case changes.AccountChanged():
                 self._put(change)
             case changes.AccountGone():
                 self.accounts[change.path].removed = True
-        self._forget(change.at_ms)
+            case changes.KillBegun():
+                self._kill(change)
+            case changes.KillEnded():
+                account = self.accounts[change.path]
+                self.confirmable.pop(account, None)
+                if account.kill is not None:
+                    account.kill.confirmed = change.how
+            case changes.Adjusted():
+                self._adjust(change)
+            case changes.ClockDoubted() | changes.ClockTrusted():
+                self.clock_doubted = isinstance(change, changes.ClockDoubted)
+            case changes.RestoreBegun() | changes.RestoreEnded():
+                self.restore_pending = isinstance(change, changes.RestoreBegun)
+        self._forget(at_ms)
+
+    # -- looking
+
+    def hold(self, component: str, hold_id: str) -> Hold:
+        """A hold that is known to be there."""
+        identity = identity_of(hold_id)
+        if identity is None or not identity.sequence:
+            return self.named[component, hold_id]
+        return self.holders[identity.holder].holds[identity.sequence]
+
+    def holds(self) -> Iterator[Hold]:
+        """Every hold that is kept, open or closed."""
+        yield from self.named.values()
+        for holder in self.holders.values():
+            yield from holder.holds.values()
 
     @property
-    def open_holds(self) -> int:
-        """How many holds are open."""
-        return len(self.holds) - len(self.closed_holds)
+    def size(self) -> int:
+        """How much a snapshot has to say, in accounts and holds."""
+        return len(self.accounts) + self.open_holds + len(self.holders)
 
-    def session(self, path: str) -> Session:
-        """The session at a path that is known to be one."""
-        session = self.accounts[path].session
-        if session is None:
-            raise KeyError(f"{path} is no session")
-        return session
+    def turn(self, account: Account, now_ms: int) -> None:
+        """Brings an account's windows to `now_ms`."""
+        if now_ms >= account.turns_at_ms:
+            self.ended.extend(account.turn(now_ms))
+
+    # -- accounts
 
     def _put(self, change: changes.AccountChanged) -> None:
-        parent = None if change.parent is None else self.accounts[change.parent]
         account = self.accounts.get(change.path)
         if account is None:
-            counters = counting_everything(change.zone, change.at_ms)
-            account = Account(change.path, None, change.limits, change.zone, counters)
+            account = Account.counting_everything(change.path, change.allowance, change.zone, change.at_ms)
             self.accounts[change.path] = account
         else:
-            account.turn(change.at_ms)  # the window that runs ends by the old zone
-            account.limits, account.zone, account.removed = change.limits, change.zone, False
-        self._attach(account, parent)
+            self.turn(account, change.at_ms)  # the window that runs ends by the old zone
+            account.allow(change.allowance)
+            account.zone, account.removed = change.zone, False
+            self._set_user_limits(account, change)
+        parent = None if change.parent is None else self.accounts[change.parent]
+        if account.parent is not parent:
+            account.attach(parent)
 
-    def _attach(self, account: Account, parent: Account | None) -> None:
-        if account.parent is not None:
-            del account.parent.children[account.path]
-        account.parent = parent
-        if parent is not None:
-            parent.children[account.path] = account
+    def _set_user_limits(self, agent: Account, change: changes.AccountChanged) -> None:
+        for user in agent.children.values():
+            if user.session is None:
+                self.turn(user, change.at_ms)
+                user.allow(Allowance(change.allowance.user_limits or ()))
+                user.zone = change.zone
+
+    # -- sessions
 
     def _begin(self, change: changes.SessionBegun) -> None:
         parent = self.accounts[change.parent]
-        session = Session(change.attributes, change.grace_ms, change.at_ms, change.at_ms)
-        account = Account(change.path, None, change.limits, parent.zone, counting_lifetime(parent.zone), session)
+        agent = None if change.agent is None else self.accounts[change.agent]
+        session = Session(
+            change.attributes or NO_ATTRIBUTES,
+            change.grace_ms,
+            change.at_ms,
+            change.at_ms,
+            change.user,
+            change.labels or NO_ATTRIBUTES,
+            agent,
+        )
+        account = Account(change.path, Allowance(change.limits), "", ())
+        account.session = session
         self.accounts[change.path] = account
-        self._attach(account, parent)
+        account.sessions_open = 1
+        account.attach(parent)
+        if agent is not None:
+            agent.sessions_open += 1
+            if agent.adopted is NO_CHILDREN:
+                agent.adopted = {}
+            agent.adopted[account.path] = account
         self.open_sessions += 1
-        heapq.heappush(self.idle_sessions, (change.at_ms + change.grace_ms, change.path))
+        session.timer = self.session_timers.add(account, change.at_ms + change.grace_ms)
+
+    def _end(self, change: changes.SessionOver) -> None:
+        account = self.accounts[change.path]
+        session = session_of(account)
+        self.open_sessions -= 1
+        session.ending = Ending(change.at_ms, change.reason, change.message)
+        self.session_timers.remove(account, session.timer)
+        session.timer = self.session_timers.add(account, change.at_ms + FOLD_AFTER_MS)
+        if not session.holds:
+            self._go(account, session, change.at_ms)
+
+    def _go(self, account: Account, session: Session, at_ms: int) -> None:
+        """A session that has ended holds nothing any more."""
+        session.gone = True
+        session.idle_since_ms = at_ms
+        for each in (*account.chain(), *(() if session.agent is None else (session.agent,))):
+            each.sessions_open -= 1
+            if each.session is not None and is_idle(each, each.session):
+                self._rest(each, each.session, at_ms)
+            if each.kill is not None:
+                each.kill.waiting.discard(account)
+                self._confirm(each, each.kill)
+
+    def _rest(self, account: Account, session: Session, at_ms: int) -> None:
+        """A session may have become idle."""
+        session.idle_since_ms = at_ms
+        if session.timer == 0:
+            session.timer = self.session_timers.add(account, at_ms + session.grace_ms)
+
+    def time_again(self, account: Account, session: Session, at_ms: int) -> None:
+        """Sets the timer of a session anew that fell due too early; 0: it needs none until it rests."""
+        session.timer = self.session_timers.add(account, at_ms) if at_ms else 0
+
+    def _fold(self, account: Account) -> None:
+        session = session_of(account)
+        self.session_timers.remove(account, session.timer)
+        account.attach(None)
+        if session.agent is not None:
+            del session.agent.adopted[account.path]
+        self.confirmable.pop(account, None)
+        del self.accounts[account.path]
+
+    # -- kills
+
+    def _kill(self, change: changes.KillBegun) -> None:
+        account = self.accounts[change.path]
+        waiting = {each for each in account.sessions() if not session_of(each).gone}
+        account.kill = Kill(change.at_ms, waiting)
+        self._confirm(account, account.kill)
+
+    def _confirm(self, account: Account, kill: Kill) -> None:
+        if not kill.waiting and kill.confirmed is None:
+            self.confirmable[account] = None
+
+    # -- holds
 
     def _place(self, change: changes.HoldPlaced) -> None:
+        at_ms, amount = change.at_ms, change.amount
         chain = self.accounts[change.path].chain()
-        expires_ms = change.at_ms + change.expires_in_ms
-        asked = Request(change.want, change.at_least, change.expires_in_ms, change.amount)
-        increments = [Increment(change.at_ms, change.amount)]
-        hold = Hold(change.component, change.id, chain, increments, expires_ms, expires_ms, asked)
-        self.holds[hold.key] = hold
-        self.session(change.path).holds[hold.key] = hold
+        if self.on_touch is not None:
+            self.on_touch(chain)
+        hold = Hold(chain, change, (Part(at_ms, amount),), at_ms + change.expires_in_ms)
+        hold.speculative = change.speculative
+        self._register(hold, at_ms)
         for account in chain:
-            account.hold(change.amount, change.at_ms)
-        heapq.heappush(self.expiries, (expires_ms, hold.key))
+            if at_ms >= account.turns_at_ms:
+                self.turn(account, at_ms)
+            account.post(at_ms, NOTHING, amount)
+
+    def _register(self, hold: Hold, at_ms: int) -> None:
+        """Takes up an open hold; nothing is counted yet."""
+        identity = identity_of(hold.id)
+        if identity is None or not identity.sequence:
+            self.named[hold.component, hold.id] = hold
+        else:
+            holder = self.holders.get(identity.holder)
+            if holder is None:
+                holder = Holder(identity.holder, hold.component, at_ms)
+                self.add_holder(holder)
+            holder.heard_ms = at_ms
+            holder.watermark = max(holder.watermark, identity.sequence)
+            holder.take(hold, identity.sequence)
+        self.open(hold)
+
+    def add_holder(self, holder: Holder) -> None:
+        """Gets to know a holder."""
+        self.holders[holder.name] = holder
+        self.holder_timers.add(holder, holder.heard_ms + HOLDER_MEMORY_MS)
+
+    def open(self, hold: Hold) -> None:
+        """Counts a hold as open."""
+        self.open_holds += 1
+        hold.enter()
+        hold.slot = self.expiries.add(hold, hold.expires_ms)
 
     def _extend(self, change: changes.HoldExtended) -> None:
-        hold = self.holds[change.component, change.id]
-        expires_ms = change.at_ms + change.expires_in_ms
-        hold.expires_ms = expires_ms
-        if expires_ms < hold.queued_ms:
-            self.queue(hold)
-        hold.sequence = change.sequence
-        hold.last = Request(change.want, change.at_least, change.expires_in_ms, change.amount)
+        at_ms = change.at_ms
+        hold = self.hold(change.component, change.id)
+        if self.on_touch is not None:
+            self.on_touch(hold.chain)
+        self.expiries.remove(hold, hold.slot)
+        hold.expires_ms = at_ms + change.expires_in_ms
+        hold.slot = self.expiries.add(hold, hold.expires_ms)
+        hold.last = change
+        hold.be_in_use()
         for account in hold.chain:
-            account.hold(change.amount, change.at_ms)
+            self.turn(account, at_ms)
+            account.post(at_ms, NOTHING, change.amount)
         if change.amount:
-            hold.add(Increment(change.at_ms, change.amount))
+            hold.add(Part(at_ms, change.amount))
+        if hold.holder is not None:
+            hold.holder.heard_ms = at_ms
 
-    def queue(self, hold: Hold) -> None:
-        """Has the ledger look at a hold when it expires."""
-        hold.queued_ms = hold.expires_ms
-        heapq.heappush(self.expiries, (hold.expires_ms, hold.key))
-
-    def _close(self, hold: Hold, state: HoldState, used: Vector, at_ms: int) -> None:
+    def _close(self, hold: Hold, how: HoldState, used: Vector, at_ms: int) -> None:
+        if self.on_touch is not None:
+            self.on_touch(hold.chain)
         shares, excess = hold.allocate(used)
-        expired_before = hold.state is HoldState.EXPIRED
+        corrects = hold.state is HoldState.EXPIRED
+        posts: list[tuple[int, Vector, Vector]] = []
+        for part, share in zip(hold.parts, shares, strict=True):
+            negative = {index: -amount for index, amount in part.amount.items()}
+            # When it expired, all of it was charged.
+            post = (plus(share, negative), NOTHING) if corrects else (share, negative)
+            posts.append((part.granted_ms, *post))
         for account in hold.chain:
-            for increment, share in zip(hold.increments, shares, strict=True):
-                if expired_before:
-                    account.recharge(increment, share, at_ms)
-                else:
-                    account.charge(increment, share, at_ms)
+            if at_ms >= account.turns_at_ms:
+                self.turn(account, at_ms)
+            for granted_ms, spent, held in posts:
+                account.post(granted_ms, spent, held)
             if excess:
-                account.record_overrun(excess, at_ms)
-        for increment, share in zip(hold.increments, shares, strict=True):
-            increment.charged = share
-        hold.state = state
-        if not expired_before:
-            self.closed_holds.append((at_ms, hold.key))
-            self._free(hold, at_ms)
+                account.record_overrun(excess)
+        if not corrects:
+            self._leave(hold, how is HoldState.EXPIRED, at_ms)
+        hold.state = how
+        self._remember(hold, corrects, at_ms)
 
-    def _free(self, hold: Hold, at_ms: int) -> None:
+    def _leave(self, hold: Hold, expired: bool, at_ms: int) -> None:
+        self.open_holds -= 1
+        self.expiries.remove(hold, hold.slot)
+        hold.leave()
+        if expired:
+            for account in hold.chain:
+                if account.kill is not None:
+                    account.kill.presumed = True
         account = hold.chain[0]
-        session = self.session(account.path)
-        del session.holds[hold.key]
+        session = session_of(account)
         if not session.holds:
-            session.idle_since_ms = at_ms
-        if session.abandoned_at_ms is not None:
-            heapq.heappush(self.idle_sessions, (session.abandoned_at_ms, account.path))
+            account.rest()
+            if session.ending is not None:
+                self._go(account, session, at_ms)
+            elif is_idle(account, session):
+                self._rest(account, session, at_ms)
+
+    def _remember(self, hold: Hold, corrected: bool, at_ms: int) -> None:
+        """Keeps what has to be known of a hold that is closed."""
+        if hold.holder is None:
+            if not corrected:
+                self.closed_names.append((at_ms, (hold.component, hold.id)))
+        elif hold.state is not HoldState.EXPIRED:
+            hold.holder.heard_ms = at_ms
+            hold.holder.drop(hold)
+
+    def _adjust(self, change: changes.Adjusted) -> None:
+        chain = self.accounts[change.path].chain()
+        if self.on_touch is not None:
+            self.on_touch(chain)
+        for account in chain:
+            self.turn(account, change.at_ms)
+            account.adjust(change.amount)
+
+    # -- forgetting
 
     def _forget(self, at_ms: int) -> None:
-        while self.closed_holds and self.closed_holds[0][0] + HOLD_MEMORY_MS <= at_ms:
-            del self.holds[self.closed_holds.popleft()[1]]
-        while self.ended_sessions and self.ended_sessions[0][0] + SESSION_MEMORY_MS <= at_ms:
-            account = self.accounts.pop(self.ended_sessions.popleft()[1])
-            self._attach(account, None)
+        while self.closed_names and self.closed_names[0][0] + NAME_MEMORY_MS <= at_ms:
+            del self.named[self.closed_names.popleft()[1]]
+        if at_ms >= self.holder_timers.next_ms:
+            for holder in self.holder_timers.due(at_ms):
+                self._forget_holder(holder, at_ms)
+
+    def _forget_holder(self, holder: Holder, at_ms: int) -> None:
+        open_ones = any(hold.state is HoldState.OPEN for hold in holder.holds.values())
+        forgotten_at_ms = holder.heard_ms + HOLDER_MEMORY_MS
+        if open_ones or forgotten_at_ms > at_ms:
+            self.holder_timers.add(holder, max(forgotten_at_ms, at_ms + 1))
+        else:
+            del self.holders[holder.name]
+
+
+def is_idle(account: Account, session: Session) -> bool:
+    """Whether an open session would end by itself if nothing came: nothing is held for it, and none is under it."""
+    return session.ending is None and not session.holds and account.sessions_open == 1
+
+
+def session_of(account: Account) -> Session:
+    """The session of an account that is known to be one's."""
+    if account.session is None:
+        raise KeyError(f"{account.path} is no session")
+    return account.session

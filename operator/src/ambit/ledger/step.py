@@ -1,19 +1,22 @@
-"""One step of the tree: who asks, when, and the changes made so far."""
-
-from dataclasses import dataclass, field
+"""One step of the tree: who asks, when, and what came of it so far."""
 
 from ambit.ledger.changes import AnyChange
+from ambit.ledger.records import Record
 from ambit.ledger.state import State
 
 
-@dataclass(frozen=True, slots=True)
 class Step:
     """What an operation sees and how it alters the tree: by `record` alone."""
 
-    state: State
-    component: str
-    now_ms: int
-    changes: list[AnyChange] = field(default_factory=list[AnyChange])
+    __slots__ = ("changes", "component", "now_ms", "records", "state")
+
+    def __init__(self, state: State, component: str, now_ms: int) -> None:
+        self.state = state
+        self.component = component
+        self.now_ms = now_ms
+        self.changes: list[AnyChange] = []
+        self.records: list[Record] = []
+        """Facts that the tree does not need, kept in the same commit."""
 
     def record(self, change: AnyChange) -> None:
         """Makes `change` part of the tree, and of what the journal is given."""

@@ -1,58 +1,62 @@
 """What the tree looks like from outside: accounts as `wire.Usage`."""
 
+import msgspec
+
 from ambit.ledger.accounts import Account, Session
-from ambit.ledger.amounts import INDEX, Amount, Window
-from ambit.ledger.wire import HoldView, LimitUsage, State, Usage
+from ambit.ledger.admission import standing_of
+from ambit.ledger.allowance import LIFETIME_PLACE
+from ambit.ledger.amounts import Amount
+from ambit.ledger.state import State
+from ambit.ledger.wire import HoldView, LimitUsage, Usage
+from ambit.ledger.wire import State as AccountState
 
 
-def usage(account: Account, now_ms: int) -> Usage:
+def usage(state: State, account: Account, now_ms: int) -> Usage:
     """One account as it stands at `now_ms`."""
-    lifetime = account.counter(Window.LIFETIME, now_ms)
+    state.turn(account, now_ms)
     view = Usage(
         path=account.path,
         state=state_of(account),
         parent=None if account.parent is None else account.parent.path,
-        limits=tuple(_limits(account, now_ms)),
-        spent=Amount.of(lifetime.spent),
-        held=Amount.of(lifetime.held),
+        limits=tuple(
+            LimitUsage(limit.window, limit.resource, limit.amount, *standing_of(account, limit, now_ms))
+            for limit in account.allowance.limits
+        ),
+        spent=Amount.of(account.spent_in(LIFETIME_PLACE)),
+        held=Amount.of(account.held_in(LIFETIME_PLACE)),
         overrun=Amount.of(account.overrun),
+        sessions=account.sessions_open if account.session is None else 0,
+        concurrent_sessions=account.allowance.concurrent_sessions,
+        enforcement=account.allowance.enforcement,
     )
     return view if account.session is None else _with_session(view, account.session, now_ms)
 
 
-def state_of(account: Account) -> State:
+def state_of(account: Account) -> AccountState:
     """Whether an account is open, removed, or a session that ended."""
     if account.session is not None and account.session.ending is not None:
-        return State.ENDED
-    return State.REMOVED if account.removed else State.OPEN
-
-
-def _limits(account: Account, now_ms: int) -> list[LimitUsage]:
-    found: list[LimitUsage] = []
-    for limit in account.limits:
-        counter = account.counter(limit.window, now_ms)
-        index = INDEX[limit.resource]
-        end_ms = counter.span.end_ms
-        resets_in_ms = None if end_ms is None else end_ms - now_ms
-        spent, held = counter.spent.get(index, 0), counter.held.get(index, 0)
-        found.append(LimitUsage(limit.window, limit.resource, limit.amount, spent, held, resets_in_ms))
-    return found
+        return AccountState.ENDED
+    return AccountState.REMOVED if account.removed else AccountState.OPEN
 
 
 def _with_session(view: Usage, session: Session, now_ms: int) -> Usage:
     ending = session.ending
-    return Usage(
-        path=view.path,
-        state=view.state,
-        parent=view.parent,
+    return msgspec.structs.replace(
+        view,
         attributes=session.attributes,
-        limits=view.limits,
-        spent=view.spent,
-        held=view.held,
-        overrun=view.overrun,
+        user=session.user,
+        labels=session.labels,
+        agent=None if session.agent is None else session.agent.path,
         holds=tuple(
-            HoldView(hold.id, hold.component, Amount.of(hold.amount), max(hold.expires_ms - now_ms, 0), hold.sequence)
-            for hold in session.holds.values()
+            HoldView(
+                hold.id,
+                hold.component,
+                Amount.of(hold.amount),
+                max(hold.expires_ms - now_ms, 0),
+                hold.sequence,
+                hold.speculative,
+            )
+            for hold in session.holds
         ),
         age_ms=now_ms - session.opened_ms,
         closed_reason=None if ending is None else ending.reason,

@@ -155,14 +155,16 @@ class Writer:
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
         self._wake.clear()
-        self._gathering.changes.extend(self.tree.advance(self._now_ms()))
+        due = self.tree.advance(self._now_ms())
+        self._gathering.changes.extend(due.changes)
+        self._gathering.records.extend(due.records)
 
     async def _commit(self) -> None:
         gathered, self._gathering = self._gathering, self._gather()
         changes = gathered.changes
         began_s = self._now_s()
-        if not changes:
-            await self._store.append(Batch(self._sequence + 1, b""), ())
+        if not changes:  # then it asks whether this still is the writer, and keeps what records there are
+            await self._store.append(Batch(self._sequence + 1, b""), gathered.records)
             self._confirmed_s = began_s
             return
         self._committing = gathered
@@ -182,7 +184,7 @@ class Writer:
     def _snapshot_if_due(self) -> None:
         state = self.tree.state
         # In proportion to the tree, so that snapshots cost each change a constant, however large the tree is.
-        due = self._changes_since_snapshot >= max(self._compact_after_changes, len(state.accounts) + len(state.holds))
+        due = self._changes_since_snapshot >= max(self._compact_after_changes, state.size)
         if due and self._snapshot is None:
             self._snapshot = asyncio.create_task(self._make_snapshot(), name="ledger snapshot")
 

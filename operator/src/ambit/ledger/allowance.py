@@ -1,0 +1,68 @@
+"""What an account allows, and the same prepared for admission: a table by resource, which like accounts share."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import msgspec
+
+from ambit.ledger.amounts import INDEX, Limit, Window
+from ambit.ledger.wire.vocabulary import Enforcement, HoldPolicy, TopUp, WhenExhausted
+
+RUNNING_WINDOWS = tuple(window for window in Window if window is not Window.LIFETIME)
+"""The windows that end, in the order in which accounts keep them."""
+LIFETIME_PLACE = -1
+"""Where a bound counts that never ends: in the account's totals alone."""
+
+
+class Allowance(msgspec.Struct, frozen=True, array_like=True):
+    """All that the operator, or who opens a session, says about an account. A new field goes last, with a default."""
+
+    limits: tuple[Limit, ...] = ()
+    concurrent_sessions: int | None = None
+    enforcement: Enforcement = Enforcement.ENFORCE
+    warn_at: tuple[int, ...] = ()
+    top_ups: tuple[TopUp, ...] = ()
+    when_exhausted: WhenExhausted = WhenExhausted.DENY
+    holds: HoldPolicy = HoldPolicy.PROGRESSIVE
+    user_limits: tuple[Limit, ...] | None = None
+
+
+class Bound(NamedTuple):
+    """A limit as admission reads it."""
+
+    amount: int
+    place: int
+    """Of its window in `RUNNING_WINDOWS`, or `LIFETIME_PLACE`."""
+    limit: Limit
+
+
+Bounds = dict[int, tuple[Bound, ...]]
+"""The bounds of each limited resource, by its place in a vector. Never altered once made."""
+
+
+@lru_cache(maxsize=4096)
+def interned(allowance: Allowance) -> Allowance:
+    """One object for equal terms: a million sessions of an Agent share it."""
+    return allowance
+
+
+@lru_cache(maxsize=4096)
+def bounds_of(limits: tuple[Limit, ...]) -> Bounds:
+    """The limits by resource."""
+    found: Bounds = {}
+    for limit in limits:
+        lifetime = limit.window is Window.LIFETIME
+        place = LIFETIME_PLACE if lifetime else RUNNING_WINDOWS.index(limit.window)
+        index = INDEX[limit.resource]
+        found[index] = (*found.get(index, ()), Bound(limit.amount, place, limit))
+    return found
+
+
+def tightened(limits: tuple[Limit, ...], by: tuple[Limit, ...]) -> tuple[Limit, ...]:
+    """`limits` and those of a lifetime in `by`: the smaller where both limit the same."""
+    amounts = {(limit.window, limit.resource): limit.amount for limit in limits}
+    for limit in by:
+        if limit.window is Window.LIFETIME:
+            key = (limit.window, limit.resource)
+            amounts[key] = min(amounts.get(key, limit.amount), limit.amount)
+    return tuple(Limit(window, resource, amount) for (window, resource), amount in amounts.items())

@@ -1,0 +1,19 @@
+"""Ending sessions: what a close, a kill, and the removal of an account have in common."""
+
+from ambit.ledger import changes
+from ambit.ledger.accounts import Account
+from ambit.ledger.step import Step
+from ambit.telemetry.reasons import SessionEnd
+
+
+def end_sessions(step: Step, account: Account, reason: SessionEnd, message: str) -> None:
+    """Cuts every open session at and under an account."""
+    for each in list(account.sessions()):
+        if each.session is not None and each.session.ending is None:
+            step.record(changes.SessionOver(step.now_ms, each.path, reason, message, cut=True))
+
+
+def close_session(step: Step, account: Account, reason: SessionEnd, message: str) -> None:
+    """Ends one session by itself, and cuts those under it: nothing runs without its owner."""
+    step.record(changes.SessionOver(step.now_ms, account.path, reason, message, cut=False))
+    end_sessions(step, account, reason, f"{account.path}, under which it ran, has ended")

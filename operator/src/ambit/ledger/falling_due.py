@@ -1,0 +1,65 @@
+"""What happens by the passing of time: holds expire, sessions are abandoned, ended ones fold."""
+
+from ambit.ledger import changes
+from ambit.ledger.accounts import Account, Ending, Session
+from ambit.ledger.allowance import LIFETIME_PLACE
+from ambit.ledger.ending import close_session
+from ambit.ledger.history import SessionUsage, session_record
+from ambit.ledger.paths import kind_of
+from ambit.ledger.state import FOLD_AFTER_MS, State, is_idle
+from ambit.ledger.step import Step
+from ambit.telemetry.reasons import SessionEnd
+
+
+def next_due_ms(state: State) -> int:
+    """When something may fall due next; far away, if nothing will."""
+    return min(state.expiries.next_ms, state.session_timers.next_ms)
+
+
+def fall_due(step: Step) -> None:
+    """All that is due by the step's time."""
+    state, now_ms = step.state, step.now_ms
+    if state.expiries.next_ms <= now_ms:
+        for hold in state.expiries.due(now_ms):
+            step.record(changes.HoldExpired(now_ms, hold.component, hold.id))
+    if state.session_timers.next_ms <= now_ms:
+        for account in state.session_timers.due(now_ms):
+            if account.session is not None and state.accounts.get(account.path) is account:
+                _look_at(step, account, account.session)
+
+
+def _look_at(step: Step, account: Account, session: Session) -> None:
+    state, now_ms = step.state, step.now_ms
+    if session.ending is not None:
+        due_ms = session.idle_since_ms + FOLD_AFTER_MS
+        if account.sessions_open or account.children:
+            state.time_again(account, session, now_ms + FOLD_AFTER_MS)
+        elif due_ms > now_ms:
+            state.time_again(account, session, due_ms)
+        else:
+            _fold(step, account, session, session.ending)
+    elif not is_idle(account, session):
+        state.time_again(account, session, 0)
+    elif session.idle_since_ms + session.grace_ms > now_ms:
+        state.time_again(account, session, session.idle_since_ms + session.grace_ms)
+    else:
+        close_session(step, account, SessionEnd.ABANDONED, "nothing was held for it any more")
+
+
+def _fold(step: Step, account: Account, session: Session, ending: Ending) -> None:
+    """Its usage goes to the records; what it spent is in the accounts above it since it was spent."""
+    above = tuple(each.path for each in account.chain()[1:])
+    agent = next((path for path in above if kind_of(path) == "agent"), None)
+    final = SessionUsage(
+        path=account.path,
+        above=above,
+        agent=agent if session.agent is None else session.agent.path,
+        user=session.user,
+        labels=session.labels,
+        opened_ms=session.opened_ms,
+        ended_ms=ending.at_ms,
+        reason=ending.reason,
+        spent=account.spent_in(LIFETIME_PLACE),
+    )
+    step.records.append(session_record(final, step.now_ms))
+    step.record(changes.SessionFolded(step.now_ms, account.path))

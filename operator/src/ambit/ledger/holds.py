@@ -1,0 +1,181 @@
+"""Holds, and who they belong to: holders that number theirs, and names that stand alone."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from ambit.ledger.accounts import NO_HOLDS, Account
+from ambit.ledger.amounts import NOTHING, Vector, plus, split
+from ambit.ledger.changes import HoldExtended, HoldPlaced
+
+MARK = "#"
+"""Between a holder and a sequence in the id of a hold."""
+HOLDER_MEMORY_MS = 24 * 3600 * 1000
+"""How long a holder is known after its last word; and its expired holds, so that their true settle is taken."""
+NAME_MEMORY_MS = 10 * 60 * 1000
+"""How long the name of a closed hold is remembered: for repeats of what closed it, and for a true settle."""
+
+
+class HoldState(Enum):
+    """Open, or how it was closed."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+class Part(NamedTuple):
+    """A part of a hold, and when it was granted: that decides in which windows it counts."""
+
+    granted_ms: int
+    amount: Vector
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """An amount reserved on a session and all above it, as they stood when it was placed."""
+
+    chain: tuple[Account, ...]
+    first: HoldPlaced
+    """What it was asked for, by which a repeated reserve is known, and what it was granted."""
+    parts: tuple[Part, ...]
+    expires_ms: int
+    last: HoldExtended | None = None
+    """Likewise, of its last extension."""
+    state: HoldState = HoldState.OPEN
+    speculative: bool = False
+    slot: int = 0
+    """Of its timer."""
+    holder: "Holder | None" = None
+    """None where its id is a name."""
+    number: int = 0
+    """Its sequence among those of its holder."""
+
+    @property
+    def component(self) -> str:
+        return self.first.component
+
+    @property
+    def id(self) -> str:
+        return self.first.id
+
+    @property
+    def sequence(self) -> int:
+        """Of its last extension; 0 before the first."""
+        return 0 if self.last is None else self.last.sequence
+
+    @property
+    def amount(self) -> Vector:
+        """All that it holds."""
+        total = NOTHING
+        for part in self.parts:
+            total = plus(total, part.amount)
+        return total
+
+    def add(self, part: Part) -> None:
+        """Adds a part. Parts that no window can tell apart become one, so that a long hold stays small.
+
+        They never will be told apart: windows begin later and later, and these are before or after all that began.
+        """
+        last = self.parts[-1]
+        if all(account.begun_ms <= last.granted_ms for account in self.chain):
+            self.parts = (*self.parts[:-1], Part(last.granted_ms, plus(last.amount, part.amount)))
+            return
+        begun = {running.start_ms for account in self.chain for running in account.windows}
+        parts: list[Part] = []
+        for each in (*self.parts, part):
+            if parts and not any(parts[-1].granted_ms < start_ms <= each.granted_ms for start_ms in begun):
+                parts[-1] = Part(parts[-1].granted_ms, plus(parts[-1].amount, each.amount))
+            else:
+                parts.append(each)
+        self.parts = tuple(parts)
+
+    def allocate(self, used: Vector) -> tuple[list[Vector], Vector]:
+        """What each part is charged of `used`, oldest first, and what no part covers."""
+        shares: list[Vector] = []
+        for part in self.parts:
+            share, used = split(used, part.amount)
+            shares.append(share)
+        return shares, used
+
+    def enter(self) -> None:
+        """Counts it among the open holds of its session, and among those that its accounts may recall."""
+        session = self.chain[0].session
+        if session is not None:
+            if session.holds is NO_HOLDS:
+                session.holds = {}
+            session.holds[self] = None
+        if self.speculative:
+            for account in self.chain:
+                account.speculative = plus(account.speculative, self.amount)
+                if account.recallable is NO_HOLDS:
+                    account.recallable = {}
+                account.recallable[self] = None
+
+    def leave(self) -> None:
+        """Takes it out again."""
+        session = self.chain[0].session
+        if session is not None:
+            del session.holds[self]
+            if not session.holds:
+                session.holds = NO_HOLDS
+        self.be_in_use()
+
+    def be_in_use(self) -> None:
+        """It is no longer speculative: the act that it was for has come, or it is closed."""
+        if self.speculative:
+            self.speculative = False
+            for account in self.chain:
+                account.speculative = _minus(account.speculative, self.amount)
+                self.recall_from(account)
+
+    def recall_from(self, account: Account) -> None:
+        """It is not to be recalled from this account any more."""
+        if account.recallable is not NO_HOLDS:
+            account.recallable.pop(self, None)
+            if not account.recallable:
+                account.recallable = NO_HOLDS
+
+
+class Identity(NamedTuple):
+    """A hold's id, taken apart. `sequence` is 0 where it is a name."""
+
+    holder: str
+    sequence: int
+
+
+def identity_of(hold_id: str) -> Identity | None:
+    """None where the id has a mark and no sequence after it."""
+    holder, mark, number = hold_id.rpartition(MARK)
+    if not mark:
+        return Identity("", 0)
+    if not holder or not number.isascii() or not number.isdecimal() or number[0] == "0" or len(number) > 15:
+        return None
+    return Identity(holder, int(number))
+
+
+@dataclass(slots=True, eq=False)
+class Holder:
+    """A process that numbers its holds. It belongs to the component that used it first."""
+
+    name: str
+    component: str
+    heard_ms: int
+    watermark: int = 0
+    """The highest sequence that was granted. Whatever is not above it, and not in `holds`, is settled."""
+    holds: dict[int, Hold] = field(default_factory=dict[int, Hold])
+    """By sequence, the open and the expired ones."""
+
+    def take(self, hold: Hold, sequence: int) -> None:
+        """Counts a hold as this holder's."""
+        hold.holder, hold.number = self, sequence
+        self.holds[sequence] = hold
+
+    def drop(self, hold: Hold) -> None:
+        """Forgets a hold that is settled or released."""
+        del self.holds[hold.number]
+
+
+def _minus(a: Vector, b: Vector) -> Vector:
+    return {index: left for index, amount in a.items() if (left := amount - b.get(index, 0))}
