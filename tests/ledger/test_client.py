@@ -177,11 +177,12 @@ async def test_a_read_that_nobody_waits_for_is_not_repeated() -> None:
     assert kinds(ledger.ops) == ["GetUsage", "Reserve"]
 
 
-async def test_an_id_whose_answer_was_lost_is_followed_by_the_next_one() -> None:
+@pytest.mark.parametrize("used_up", [wire.AlreadySettled(), wire.IdReused("the first")])
+async def test_an_id_whose_answer_was_lost_is_followed_by_the_next_one(used_up: wire.AnyResult) -> None:
     """The first attempt was answered `Wait`, which got lost: the ledger has passed that id."""
 
     def answer(op: wire.AnyOperation) -> wire.AnyResult:
-        return wire.AlreadySettled() if number(op) == 1 else wire.Granted(ONE)
+        return used_up if number(op) == 1 else wire.Granted(ONE)
 
     ledger = ScriptedLedger(answer)
     async with ledger.client() as client:

@@ -144,7 +144,7 @@ class LedgerClient:
                 return Held(op.id, answer)
             if isinstance(answer, wire.Refused | wire.Wait):
                 return answer
-            if not isinstance(answer, wire.AlreadySettled):
+            if not isinstance(answer, wire.IdReused | wire.AlreadySettled):
                 raise _error_of(answer)
             # What it was first answered got lost and held nothing, and its id is used up.
 
