@@ -1,0 +1,31 @@
+"""What the gateway is told where the environment says no more than it must."""
+
+from pathlib import Path
+
+from ambit.gateway.settings import Settings
+
+
+def test_what_is_not_said_has_its_default() -> None:
+    settings = Settings.from_env(
+        {
+            "AMBIT_NAMESPACE": "ambit-system",
+            "AMBIT_LEDGER_URL": "http://ambit-ledger.ambit-system:8090",
+            "AMBIT_LEDGER_TOKEN_FILE": "/var/run/ambit/ledger/token",
+            "AMBIT_TRUST": "/etc/ambit/trust",
+            "AMBIT_GATEWAY_SIGNER": "/etc/ambit/signer",
+            "AMBIT_GATEWAY_TLS": "/etc/ambit/tls",
+            "HOSTNAME": "ambit-gateway-0",
+        }
+    )
+    assert settings == Settings(
+        namespace="ambit-system",
+        service_account="ambit-gateway",
+        ledger_url="http://ambit-ledger.ambit-system:8090",
+        ledger_token_file=Path("/var/run/ambit/ledger/token"),
+        trust_dir=Path("/etc/ambit/trust"),
+        signer_dir=Path("/etc/ambit/signer"),
+        tls_dir=Path("/etc/ambit/tls"),
+        pod_name="ambit-gateway-0",
+    )
+    listen = [settings.sandbox_listen, settings.isolate_listen, settings.people_listen, settings.health_listen]
+    assert listen == ["0.0.0.0:8080", "0.0.0.0:8081", "0.0.0.0:8443", "0.0.0.0:9090"]
