@@ -18,8 +18,6 @@ CODE, API, PODS = "code", "api", "pods"
 
 TESTS_ON_A_NODE_AT_ONCE = 4
 """They mostly wait: for Pods to start, for a status to be written."""
-DISRUPTIVE = ("tests/cluster/test_faults.py", "tests/cluster/test_lifecycle.py")
-"""They take away what all tests on a node share, so they run after the others, one at a time."""
 
 
 def pytest(name: str, marks: str, *arguments: str) -> list[str]:
@@ -43,14 +41,14 @@ STAGES = (
     Stage(
         "cluster",
         pytest(
-            *("cluster", "cluster and not machine", "--numprocesses", str(TESTS_ON_A_NODE_AT_ONCE)),
-            *("--dist=worksteal", *(f"--ignore={path}" for path in DISRUPTIVE)),
+            *("cluster", "cluster and not machine and not disruptive"),
+            *("--numprocesses", str(TESTS_ON_A_NODE_AT_ONCE), "--dist=worksteal"),
         ),
         *(900, PODS),
         after=["quickstart"],
         cluster=NODE,
     ),
-    Stage("faults", pytest("faults", "cluster", *DISRUPTIVE), 900, PODS, after=["cluster"], cluster=NODE),
+    Stage("faults", pytest("faults", "disruptive"), 900, PODS, after=["cluster"], cluster=NODE),
     Stage(
         "integration",
         pytest("integration", "integration and not machine"),

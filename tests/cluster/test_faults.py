@@ -11,7 +11,7 @@ from tests.cluster.conftest import Cluster
 from tests.cluster.killing import kill_component, kill_in_host
 from tests.cluster.quickstart import AGENTS, Quickstart, Running, at_work
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(400)]
 
 PLENTY_NANOS = 500_000_000
 """A limit of the team that is not reached before the test wants it to be."""

@@ -9,7 +9,7 @@ from e2e.install import NAMESPACE, install_chart, uninstall_chart
 from tests.cluster.conftest import Cluster
 from tests.cluster.manifests import a_budget, a_container, a_pool, a_route, an_agent
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(500)]
 FOR_EVER = "import time\nwhile True: print('working', flush=True); time.sleep(1)"
 
 
