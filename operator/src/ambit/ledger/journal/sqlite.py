@@ -137,7 +137,7 @@ class SqliteJournal:
     def _take_over(self) -> int:
         with _errors():
             sqlite_schema.bring_up_to_date(
-                self._connection, lambda upto, image: snapshot_files.write(self._folder, upto, [image])
+                self._connection, lambda upto, chunks: snapshot_files.write(self._folder, upto, chunks)
             )
             self._connection.execute("UPDATE ledger SET epoch = epoch + 1")
             (epoch, self._upto) = self._connection.execute("SELECT epoch, snapshot_upto FROM ledger").fetchone()

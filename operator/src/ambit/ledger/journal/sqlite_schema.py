@@ -1,9 +1,9 @@
 """The SQLite journal's tables, by version, and how a file of an older release becomes one of this."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from ambit.ledger.journal import UnknownSchema
+from ambit.ledger.journal import UnknownSchema, version_1
 
 VERSION = 2
 _LEDGER = """
@@ -42,7 +42,7 @@ def version_of(connection: sqlite3.Connection) -> int | None:
     return None
 
 
-def bring_up_to_date(connection: sqlite3.Connection, write_snapshot: Callable[[int, bytes], None]) -> None:
+def bring_up_to_date(connection: sqlite3.Connection, write_snapshot: Callable[[int, Iterable[bytes]], None]) -> None:
     """Makes the tables, or brings older ones to this version, in one transaction. Raises UnknownSchema.
 
     `write_snapshot` keeps the tree of version 1, which was a row, where snapshots are now.
@@ -71,7 +71,7 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO ledger VALUES (1, ?, 0, NULL)", (VERSION,))
 
 
-def _from_1(connection: sqlite3.Connection, write_snapshot: Callable[[int, bytes], None]) -> None:
+def _from_1(connection: sqlite3.Connection, write_snapshot: Callable[[int, Iterable[bytes]], None]) -> None:
     """Version 1 had the epoch and the snapshot in tables of their own, and dropped batches with the snapshot."""
     (epoch,) = connection.execute("SELECT epoch FROM epoch").fetchone()
     image = connection.execute("SELECT tree FROM snapshot").fetchone()
@@ -80,11 +80,12 @@ def _from_1(connection: sqlite3.Connection, write_snapshot: Callable[[int, bytes
     if image is not None:
         first = connection.execute("SELECT seq + 1 FROM sqlite_sequence WHERE name = 'batch'").fetchone()
         upto = (batches[0][0] if batches else first[0]) - 1
-        write_snapshot(upto, bytes(image[0]))
+        write_snapshot(upto, version_1.snapshot_chunks(bytes(image[0])))
     for table in ("epoch", "snapshot", "batch"):
         connection.execute(f"DROP TABLE {table}")
     _create(connection)
     connection.execute("UPDATE ledger SET epoch = ?, snapshot_upto = ?", (epoch, upto))
     connection.executemany(
-        "INSERT INTO batch VALUES (?, ?, ?)", [(sequence, epoch, changes) for sequence, changes in batches]
+        "INSERT INTO batch VALUES (?, ?, ?)",
+        [(sequence, epoch, version_1.batch(changes)) for sequence, changes in batches],
     )
