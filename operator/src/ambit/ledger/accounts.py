@@ -187,22 +187,29 @@ class Account:
         self.set_windows(tuple(windows))
         return ended
 
-    def post(self, granted_ms: int, spent: Vector, held: Vector) -> None:
-        """Adds signed amounts of what was granted at `granted_ms`: to the totals, so to windows that saw it.
+    def hold(self, amount: Vector) -> None:
+        """Counts what is granted now as held: in the totals, so in every window. `turn` comes first."""
+        held = self.held
+        if held is NOTHING_HELD:
+            held = self.held = [0] * len(RESOURCES)
+        for index, each in amount.items():
+            held[index] += each
 
-        The windows are those of the present moment: `turn` comes first.
-        """
+    def post(self, spent: Vector, held: Vector) -> None:
+        """Adds signed amounts to the totals, so to every window. `turn` comes first."""
+        totals = self.spent
         for index, amount in spent.items():
-            self.spent[index] += amount
+            totals[index] += amount
         if held:
-            if self.held is NOTHING_HELD:
-                self.held = [0] * len(RESOURCES)
+            totals = self.held
             for index, amount in held.items():
-                self.held[index] += amount
-        if granted_ms < self.begun_ms:
-            self.windows = tuple(
-                running.shifted(spent, held) if granted_ms < running.start_ms else running for running in self.windows
-            )
+                totals[index] += amount
+
+    def post_before(self, granted_ms: int, spent: Vector, held: Vector) -> None:
+        """Takes what was posted out of the windows that began after it was granted: it is not theirs."""
+        self.windows = tuple(
+            running.shifted(spent, held) if granted_ms < running.start_ms else running for running in self.windows
+        )
 
     def rest(self) -> None:
         """Gives back the memory that it needs only while it holds something."""
@@ -236,7 +243,7 @@ class Account:
 
     def record_overrun(self, excess: Vector) -> None:
         """Counts what was used without a hold as spent now, whatever the limits say."""
-        self.post(self.begun_ms, excess, NOTHING)
+        self.post(excess, NOTHING)
         self.overrun = plus(self.overrun, excess)
 
 

@@ -38,21 +38,21 @@ def admit(
     for account in chain:
         if now_ms >= account.turns_at_ms:
             state.turn(account, now_ms)
-        bounds = account.bounds
+        bounds, windows = account.bounds, account.windows
         if not bounds:
             continue
         for index in want:
-            for bound in bounds.get(index, ()):
-                place = bound.place
-                free = bound.amount - account.spent[index] - account.held[index]
-                if place >= 0:
-                    running = account.windows[place]
-                    free += running.spent[index] + running.held[index]
+            if index not in bounds:
+                continue
+            total = account.spent[index] + account.held[index]
+            need = at_least.get(index, 0)
+            for bound in bounds[index]:
+                amount, place, _ = bound
+                free = amount - total if place < 0 else amount - total + windows[place].taken[index]
                 if speculative:
                     free = _share(account, index, free)
-                if free >= room.get(index, 0):
+                if free >= room[index] and free >= need:
                     continue
-                need = at_least.get(index, 0)
                 if free < need:
                     if _is_final(bound, _spent(account, bound, index), need):
                         return _deny(Refused, account, bound, need, now_ms)

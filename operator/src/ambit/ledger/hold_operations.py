@@ -16,7 +16,7 @@ TIME = frozenset({INDEX[Resource.RUNTIME], INDEX[Resource.GPU_TIME]})
 
 def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
     """Holds on a session and all above it, or nothing."""
-    want, at_least = op.want.vector(), op.at_least.vector()
+    want, at_least = _asked(op)
     known = _find(step, op.id)
     if isinstance(known, Hold):
         same = known.first.asked() == (op.path, want, at_least, op.expires_in_ms)
@@ -25,7 +25,7 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
         return wire.IdReused(op.id) if isinstance(known, wire.AlreadySettled) else known
     if not at_least:
         return wire.Invalid("atLeast is empty: say what the act needs at least, for example one model call")
-    if not covers(want, at_least):
+    if at_least is not want and not covers(want, at_least):
         return wire.Invalid("atLeast is more than want: ask for at least that much")
     account = step.state.accounts.get(op.path)
     if account is None:
@@ -46,8 +46,8 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
             op.path,
             answer,
             op.expires_in_ms,
-            None if want == answer else want,
-            None if at_least == answer else at_least,
+            None if want is answer or want == answer else want,
+            None if at_least is answer or at_least == answer else at_least,
             op.speculative,
         )
     )
@@ -56,13 +56,13 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
 
 def extend(step: Step, op: wire.Extend) -> HoldAnswer:
     """Adds to an open hold and moves its expiry. It is in use from then on, if it was speculative."""
-    want, at_least = op.want.vector(), op.at_least.vector()
+    want, at_least = _asked(op)
     hold = _find(step, op.id)
     if isinstance(hold, wire.AlreadySettled):
         return wire.IdReused(op.id)
     if not isinstance(hold, Hold):
         return hold
-    if not covers(want, at_least):
+    if at_least is not want and not covers(want, at_least):
         return wire.Invalid("atLeast is more than want: ask for at least that much")
     if hold.state is HoldState.EXPIRED:
         return _expired(hold)
@@ -121,6 +121,12 @@ def release(step: Step, op: wire.Release) -> wire.Released | wire.AlreadySettled
 
 
 _SETTLED = wire.Settled()
+
+
+def _asked(op: wire.Reserve | wire.Extend) -> tuple[Vector, Vector]:
+    """What is wanted, and at least: one vector where they are equal, as they mostly are."""
+    want = op.want.vector()
+    return want, want if op.at_least == op.want else op.at_least.vector()
 
 
 def _find(step: Step, hold_id: str) -> Hold | wire.AlreadySettled | wire.UnknownHold | wire.Invalid | wire.Forbidden:

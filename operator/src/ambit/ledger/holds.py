@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from ambit.ledger.accounts import NO_HOLDS, Account
@@ -145,6 +146,7 @@ class Identity(NamedTuple):
     sequence: int
 
 
+@lru_cache(maxsize=4096)  # an operation and its change ask for the same one
 def identity_of(hold_id: str) -> Identity | None:
     """None where the id has a mark and no sequence after it."""
     holder, mark, number = hold_id.rpartition(MARK)
@@ -162,6 +164,8 @@ class Holder:
     name: str
     component: str
     heard_ms: int
+    looked_at_ms: int
+    """When the ledger looks next whether to forget it. Kept in snapshots: a replay forgets when the writer did."""
     watermark: int = 0
     """The highest sequence that was granted. Whatever is not above it, and not in `holds`, is settled."""
     holds: dict[int, Hold] = field(default_factory=dict[int, Hold])

@@ -4,6 +4,7 @@ What a window has seen is the totals less this baseline; so a hold changes one v
 """
 
 from functools import lru_cache
+from operator import add
 from typing import NamedTuple
 
 import msgspec
@@ -28,10 +29,17 @@ class Running(msgspec.Struct, frozen=True, array_like=True):
     """What the account had spent when this window began, and has been charged since for what was granted before."""
     held: Totals
     """What of the account's holds was granted before this window began, and is still held."""
+    taken: Totals
+    """Both together, as admission needs it."""
 
     def shifted(self, spent: Vector, held: Vector) -> "Running":
         """With signed amounts added that belong to the time before it."""
-        return Running(self.start_ms, self.end_ms, self.zone, _added(self.spent, spent), _added(self.held, held))
+        return running(self.start_ms, self.end_ms, self.zone, _added(self.spent, spent), _added(self.held, held))
+
+
+def running(start_ms: int, end_ms: int, zone: str, spent: Totals, held: Totals) -> Running:
+    """A window with a baseline."""
+    return Running(start_ms, end_ms, zone, spent, held, tuple(map(add, spent, held)))
 
 
 class Ended(NamedTuple):
@@ -56,7 +64,7 @@ def _fresh(window: Window, zone: str, span: Span) -> Running:
 @lru_cache(maxsize=4096)
 def shared(start_ms: int, end_ms: int, zone: str) -> Running:
     """A window of an account that has counted nothing before it. One object for all."""
-    return Running(start_ms, end_ms, zone, ZEROS, ZEROS)
+    return Running(start_ms, end_ms, zone, ZEROS, ZEROS, ZEROS)
 
 
 def following(window: Window, over: Running, zone: str, now_ms: int, spent: Totals, held: Totals) -> Running:
@@ -64,7 +72,7 @@ def following(window: Window, over: Running, zone: str, now_ms: int, spent: Tota
     span = window_after(window, over.end_ms, over.zone, zone, now_ms)
     if spent == ZEROS and held == ZEROS:
         return _fresh(window, zone, span)
-    return Running(span.start_ms, _end(window, span), zone, spent, held)
+    return running(span.start_ms, _end(window, span), zone, spent, held)
 
 
 def _end(window: Window, span: Span) -> int:

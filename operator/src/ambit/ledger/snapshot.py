@@ -9,10 +9,10 @@ import msgspec
 
 from ambit.ledger.accounts import NO_CHILDREN, Account, Ending, Kill, Session
 from ambit.ledger.allowance import LIFETIME_PLACE, Allowance
-from ambit.ledger.amounts import RESOURCES, Vector
+from ambit.ledger.amounts import NOTHING, RESOURCES, Vector
 from ambit.ledger.changes import HoldExtended, HoldPlaced
 from ambit.ledger.holds import Hold, Holder, HoldState, Part
-from ambit.ledger.running import ZEROS, Running, Totals, shared
+from ambit.ledger.running import ZEROS, Running, Totals, running, shared
 from ambit.ledger.state import FOLD_AFTER_MS, NO_ATTRIBUTES, NamedKey, State, is_idle
 from ambit.ledger.wire.vocabulary import Confirmation
 
@@ -80,6 +80,7 @@ class HolderImage(Image, frozen=True, tag="holder"):
     component: str
     heard_ms: int
     watermark: int
+    looked_at_ms: int
 
 
 class HoldImage(Image, frozen=True, tag="hold"):
@@ -128,7 +129,7 @@ def images(state: State, now_ms: int) -> Iterator[AnyImage]:
         state.turn(account, now_ms)
         yield _account_image(account)
     for holder in state.holders.values():
-        yield HolderImage(holder.name, holder.component, holder.heard_ms, holder.watermark)
+        yield HolderImage(holder.name, holder.component, holder.heard_ms, holder.watermark, holder.looked_at_ms)
     for hold in state.holds():
         yield _hold_image(state, hold)
 
@@ -161,7 +162,8 @@ class _Restoring:
             case HoldImage():
                 self._hold(image)
             case HolderImage():
-                state.add_holder(Holder(image.name, image.component, image.heard_ms, image.watermark))
+                holder = Holder(image.name, image.component, image.heard_ms, image.looked_at_ms, image.watermark)
+                state.add_holder(holder)
             case TreeImage():
                 state.now_ms = image.now_ms
                 state.clock_doubted, state.restore_pending = image.clock_doubted, image.restore_pending
@@ -262,7 +264,9 @@ def _session_image(session: Session) -> SessionImage:
 
 def _account(image: AccountImage) -> Account:
     account = Account(image.path, image.allowance, image.zone, tuple(_window(each) for each in image.windows))
-    account.post(account.begun_ms, image.spent, image.held)
+    account.post(image.spent, NOTHING)
+    if image.held:
+        account.hold(image.held)
     account.overrun, account.removed = image.overrun, image.removed
     if image.session is not None:
         kept = image.session
@@ -282,7 +286,7 @@ def _account(image: AccountImage) -> Account:
 def _window(image: WindowImage) -> Running:
     if not image.spent and not image.held:
         return shared(image.start_ms, image.end_ms, image.zone)
-    return Running(image.start_ms, image.end_ms, image.zone, _dense(image.spent), _dense(image.held))
+    return running(image.start_ms, image.end_ms, image.zone, _dense(image.spent), _dense(image.held))
 
 
 def _hold_image(state: State, hold: Hold) -> HoldImage:

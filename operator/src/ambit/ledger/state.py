@@ -16,6 +16,7 @@ from ambit.ledger.holds import (
     Part,
     identity_of,
 )
+from ambit.ledger.paths import kind_of
 from ambit.ledger.running import Ended
 from ambit.ledger.timers import Timers
 
@@ -141,7 +142,7 @@ class State:
 
     def _set_user_limits(self, agent: Account, change: changes.AccountChanged) -> None:
         for user in agent.children.values():
-            if user.session is None:
+            if kind_of(user.path) == "user":
                 self.turn(user, change.at_ms)
                 user.allow(Allowance(change.allowance.user_limits or ()))
                 user.zone = change.zone
@@ -239,7 +240,7 @@ class State:
         for account in chain:
             if at_ms >= account.turns_at_ms:
                 self.turn(account, at_ms)
-            account.post(at_ms, NOTHING, amount)
+            account.hold(amount)
 
     def _register(self, hold: Hold, at_ms: int) -> None:
         """Takes up an open hold; nothing is counted yet."""
@@ -249,7 +250,7 @@ class State:
         else:
             holder = self.holders.get(identity.holder)
             if holder is None:
-                holder = Holder(identity.holder, hold.component, at_ms)
+                holder = Holder(identity.holder, hold.component, at_ms, at_ms + HOLDER_MEMORY_MS)
                 self.add_holder(holder)
             holder.heard_ms = at_ms
             holder.watermark = max(holder.watermark, identity.sequence)
@@ -259,7 +260,7 @@ class State:
     def add_holder(self, holder: Holder) -> None:
         """Gets to know a holder."""
         self.holders[holder.name] = holder
-        self.holder_timers.add(holder, holder.heard_ms + HOLDER_MEMORY_MS)
+        self.holder_timers.add(holder, holder.looked_at_ms)
 
     def open(self, hold: Hold) -> None:
         """Counts a hold as open."""
@@ -279,7 +280,7 @@ class State:
         hold.be_in_use()
         for account in hold.chain:
             self.turn(account, at_ms)
-            account.post(at_ms, NOTHING, change.amount)
+            account.hold(change.amount)
         if change.amount:
             hold.add(Part(at_ms, change.amount))
         if hold.holder is not None:
@@ -296,11 +297,14 @@ class State:
             # When it expired, all of it was charged.
             post = (plus(share, negative), NOTHING) if corrects else (share, negative)
             posts.append((part.granted_ms, *post))
+        first_ms = hold.parts[0].granted_ms
         for account in hold.chain:
             if at_ms >= account.turns_at_ms:
                 self.turn(account, at_ms)
             for granted_ms, spent, held in posts:
-                account.post(granted_ms, spent, held)
+                account.post(spent, held)
+                if first_ms < account.begun_ms:
+                    account.post_before(granted_ms, spent, held)
             if excess:
                 account.record_overrun(excess)
         if not corrects:
@@ -355,7 +359,8 @@ class State:
         open_ones = any(hold.state is HoldState.OPEN for hold in holder.holds.values())
         forgotten_at_ms = holder.heard_ms + HOLDER_MEMORY_MS
         if open_ones or forgotten_at_ms > at_ms:
-            self.holder_timers.add(holder, max(forgotten_at_ms, at_ms + 1))
+            holder.looked_at_ms = max(forgotten_at_ms, at_ms + 1)
+            self.holder_timers.add(holder, holder.looked_at_ms)
         else:
             del self.holders[holder.name]
 
