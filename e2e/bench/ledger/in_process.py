@@ -105,10 +105,10 @@ def main(accounts: int, pairs: int, store: Path | None) -> None:
     idle_account_bytes = (resident_bytes() - before_bytes) / accounts
     pick = random.Random(1)
     leaves = [pick.randrange(accounts) for _ in range(pairs)]
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     for leaf in leaves:
         ledger.pair(leaf)
-    pair_us = (time.perf_counter() - began_s) / pairs * 1e6
+    pair_us = (time.process_time() - began_s) / pairs * 1e6
     ledger.flush()
     print(json.dumps({"pair_us": pair_us, "idle_account_bytes": idle_account_bytes, "changes": ledger.changes}))
 
