@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from e2e.cluster import kind, provider
 from e2e.cluster.current import Current
@@ -15,6 +16,7 @@ from e2e.cluster.errors import Missing, NotRunning
 from e2e.cluster.kind import Kind
 from e2e.cluster.progress import Progress
 from e2e.cluster.provider import Wanted
+from e2e.images.catalogue import REPOSITORY
 from tests.e2e_cluster.test_images import a_layout
 
 
@@ -109,8 +111,16 @@ def test_the_current_cluster_is_neither_removed_nor_loaded(kubectl: Path, tmp_pa
     assert cluster.kubeconfig() == tmp_path / "config"
     with pytest.raises(Missing, match="not made by `up`"):
         cluster.down()
-    with pytest.raises(Missing, match=r"of production .*push them to a registry"):
-        cluster.load(["tool:1"])
+    with pytest.raises(Missing) as refused:
+        cluster.load(["tool:1", "tool:2"])
+    said = str(refused.value)
+    assert "the nodes of production from here (tool:1, tool:2): push them to a registry" in said
+    # What it says to write instead is what the chart takes, and stands where it says.
+    values = yaml.safe_load((REPOSITORY / "charts/ambit/values.yaml").read_text())
+    for name in ("ambit", "isolateHost"):
+        assert f"--set image.{name}=" in said
+        assert name in values["image"]
+    assert "## On a cluster of your own" in (REPOSITORY / "docs/quickstart.md").read_text()
 
 
 def test_the_current_cluster_must_answer(kubectl: Path) -> None:
