@@ -15,10 +15,11 @@ from unittest.mock import patch
 
 import msgspec
 
-from ambit.ledger import wire
+from ambit.ledger import changes, wire
 from ambit.ledger.changes import AnyChange
 from ambit.ledger.dispatch import Dispatcher
 from ambit.ledger.journal import Batch, JournalError
+from ambit.ledger.tree import Facts as TreeFacts
 from ambit.ledger.tree import Outcome, Tree
 from ambit.ledger.writer import LedgerStopped, Writer
 from tests.ledger_simulation.disk import Disk, SimulatedStore
@@ -30,7 +31,7 @@ from tests.ledger_simulation.setting import Setting
 from tests.ledger_simulation.trace import Trace
 
 VERSION = 2
-RESTART_S = 0.05
+RESTART_S = 0.2
 TAKEOVER_S = 3.0
 """How long after the writer fell silent another process takes over: longer than the writer's lease."""
 
@@ -115,15 +116,19 @@ class Incarnation:
         component: str,
         op: wire.AnyOperation | None,
         result: wire.AnyResult | None,
-        changes: int,
+        made: Sequence[AnyChange],
     ) -> None:
         """The writer applied an operation, or let time pass."""
-        self._applied += changes
+        self._applied += len(made)
         request = _REQUEST.get()
         if request is not None:
             request[0] = self._applied
         fact = Fact(now_ms, component, op, result)
-        if changes:
+        if made:
+            over = tuple(each.path for each in made if isinstance(each, changes.SessionOver))
+            folded = tuple(each.path for each in made if isinstance(each, changes.SessionFolded))
+            if over or folded:
+                fact = Fact(now_ms, component, op, result, over, folded)
             self._facts.append((self._applied, fact))
         if self._trace.wanted and op is not None:
             self.say(f"{component}: {op} → {result}")
@@ -179,7 +184,7 @@ class Cluster:
         self.fail = fail
         self.recovered = recovered
         self.disk: Disk[Facts] = Disk()
-        self.compact_after = 20 if faults.snapshots_often else 100_000
+        self.compact_after = 30 if faults.snapshots_often else 100_000
         self.clock_off_ms = 0
         """How far the wall clock is from the true time, by jumps."""
         self.incarnations: list[Incarnation] = []
@@ -248,7 +253,7 @@ class Cluster:
             self.start()
 
 
-def _nobody_listens(changes: Sequence[AnyChange]) -> None:
+def _nobody_listens(batch: Sequence[AnyChange]) -> None:
     pass
 
 
@@ -263,16 +268,16 @@ def observed() -> Generator[None]:
             return apply(self, component, op, now_ms)
         incarnation.follow(self)
         outcome = apply(self, component, op, now_ms)
-        incarnation.applied(self.state.now_ms, component, op, outcome.result, len(outcome.changes))
+        incarnation.applied(self.state.now_ms, component, op, outcome.result, outcome.changes)
         return outcome
 
-    def observed_advance(self: Tree, now_ms: int) -> list[AnyChange]:
+    def observed_advance(self: Tree, now_ms: int) -> TreeFacts:
         incarnation = _incarnation()
         if incarnation is None:
             return advance(self, now_ms)
         incarnation.follow(self)
         made = advance(self, now_ms)
-        incarnation.applied(self.state.now_ms, "", None, None, len(made))
+        incarnation.applied(self.state.now_ms, "", None, None, made.changes)
         return made
 
     with patch.object(Tree, "apply", observed_apply), patch.object(Tree, "advance", observed_advance):

@@ -50,7 +50,7 @@ class Disk(Generic[F]):
     """What is there after every crash. A `Reader` of the journal, as the snapshot's process is."""
 
     epoch: int = 0
-    kept_snapshot: tuple[int, bytes] | None = None
+    kept_snapshot: tuple[int, tuple[bytes, ...]] | None = None
     """The last batch it stands for, and the tree."""
     log: list[Entry] = field(default_factory=list[Entry])
     """Since the snapshot; the last entry may be torn."""
@@ -79,7 +79,7 @@ class Disk(Generic[F]):
         return torn
 
     def snapshot(self) -> Snapshot | None:
-        return None if self.kept_snapshot is None else Snapshot(self.kept_snapshot[0], iter([self.kept_snapshot[1]]))
+        return None if self.kept_snapshot is None else Snapshot(self.kept_snapshot[0], iter(self.kept_snapshot[1]))
 
     def batches(self, after: int) -> Iterator[Batch]:
         for entry in self.log:
@@ -92,7 +92,7 @@ class Disk(Generic[F]):
 
     def write_snapshot(self, upto: int, chunks: Iterable[bytes]) -> None:
         """Keeps a snapshot in the place of the batches that it stands for."""
-        self.kept_snapshot = (upto, b"".join(chunks))
+        self.kept_snapshot = (upto, tuple(chunks))
         self.log = [entry for entry in self.log if entry.sequence > upto]
 
     def close(self) -> None:
@@ -146,7 +146,8 @@ class SimulatedStore(Generic[F]):
     async def snapshot(self) -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
         if self._disk.kept_snapshot is not None:
-            yield self._disk.kept_snapshot[1]
+            for chunk in self._disk.kept_snapshot[1]:
+                yield chunk
 
     async def batches(self, after: int) -> AsyncIterator[Batch]:
         await asyncio.sleep(0)

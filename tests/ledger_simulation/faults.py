@@ -42,15 +42,15 @@ class Faults:
             lost_answer=sometimes(0.05),
             repeated_request=sometimes(0.1),
             late=sometimes(0.1),
-            append_fails=sometimes(0.01),
-            append_unknown=sometimes(0.02),
-            disk_fills=sometimes(0.01),
+            append_fails=sometimes(0.005),
+            append_unknown=sometimes(0.01),
+            disk_fills=sometimes(0.004),
             slow_sync=sometimes(0.05),
-            ledger_dies=sometimes(0.02) or sometimes(0.02),
+            ledger_dies=sometimes(0.012) or sometimes(0.012),
             ledger_stops=sometimes(0.005),
             holder_dies=sometimes(0.01),
             clock_jumps=sometimes(0.02),
-            snapshots_often=random.random() < 0.5,
+            snapshots_often=random.random() < 0.4,
         )
 
     def stop(self) -> None:

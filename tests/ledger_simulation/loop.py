@@ -162,6 +162,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         for task in self._tasks:
             if not task.done():
                 _close(task)
+            elif task._log_traceback and not task.cancelled():  # pyright: ignore[reportAttributeAccessIssue] -- asyncio's
+                self.call_exception_handler({"exception": task.exception()})
         self._tasks.clear()
         self._ready.clear()
         self._timers.clear()

@@ -7,7 +7,7 @@ from random import Random
 from typing import Protocol
 
 from ambit.ledger import wire
-from ambit.ledger.amounts import Amount, covers, plus
+from ambit.ledger.amounts import Amount, covers, plus, split
 from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger_simulation.books import Act, Books, total
@@ -97,7 +97,7 @@ class Operator(Holder):
                     self.say(f"was told: {error}")
                 finally:
                     day.done(self.process)
-                await asyncio.sleep(0.01 + random.random() * 0.3)
+                await asyncio.sleep(0.01 + random.random() * 0.05)
 
     async def _edit(self) -> None:
         setting, random = self._shared.setting, self._random
@@ -152,7 +152,9 @@ class Gateway(Holder):
 
     async def _pause(self) -> None:
         what = self._random.random()
-        await asyncio.sleep(0 if what < 0.6 else 0.02 * self._random.random() if what < 0.9 else self._random.random())
+        await asyncio.sleep(
+            0 if what < 0.7 else 0.004 * self._random.random() if what < 0.99 else self._random.random()
+        )
 
     async def _something(self) -> None:
         shared, random = self._shared, self._random
@@ -183,11 +185,10 @@ class Gateway(Holder):
             shared.sessions.append(path)
 
     async def _look(self, session: str) -> None:
-        acts = self._shared.books.at(session)
+        before = [(act, act.surely()) for act in self._shared.books.at(session)]
         usage = await self.client.usage(wire.GetUsage(session))
-        surely = total(
-            act.surely() for act in acts
-        )  # of the acts before, as they stand now: some were settled meanwhile
+        # What was so before and after: meanwhile some were settled, and others extended.
+        surely = total(split(then, act.surely())[0] for act, then in before)
         if not covers(plus(usage.spent.vector(), usage.held.vector()), surely):
             self._shared.day.fail(f"{session} counts {usage.spent} spent and {usage.held} held; used was {surely}")
 
@@ -214,7 +215,7 @@ class Gateway(Holder):
             return
         act = shared.books.begin(held.id, session, held.granted.amount.vector())
         if random.random() < 0.1:
-            await self._repeat(wire.Reserve(held.id, session, want, at_least, lives_ms), held.granted)
+            await self._repeat(wire.Reserve(held.id, session, want, at_least, lives_ms), held.granted, act)
         sequence = 0
         while random.random() < 0.3:
             await self._next_of_call()
@@ -229,8 +230,12 @@ class Gateway(Holder):
         await self._pause()
         await self._shared.day.turn(self.process)
 
-    async def _repeat(self, op: wire.Reserve, first: wire.Granted) -> None:
-        again = await self.client.reserve(op)
+    async def _repeat(self, op: wire.Reserve, first: wire.Granted, act: Act) -> None:
+        try:
+            again = await self.client.reserve(op)
+        except LedgerUnavailable:
+            act.used = {}  # nothing was done yet, and the client gives back what nobody waits for
+            raise
         if isinstance(again, wire.Granted) and again.amount != first.amount:
             self._shared.day.fail(f"{op.id} was answered {first}, and its repeat {again}")
 

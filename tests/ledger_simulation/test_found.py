@@ -1,0 +1,73 @@
+"""What the simulation found, each pinned on the tree alone."""
+
+from ambit.ledger import snapshot, wire
+from ambit.ledger.amounts import Amount, Limit, Resource, Window
+from ambit.ledger.changes import AnyChange
+from ambit.ledger.tree import Tree
+
+BEGIN_MS = 1_767_268_800_000
+HOUR_MS = 3_600_000
+BUDGET, TEAM, SESSION = "budget/n/b", "budget/n/team", "session/n/s"
+ONE_CALL = Amount(model_calls=1)
+
+
+def a_limit(window: Window, amount: int) -> Limit:
+    return Limit(window, Resource.MODEL_CALLS, amount)
+
+
+class Journalled:
+    """A tree and all its changes."""
+
+    def __init__(self) -> None:
+        self.tree = Tree()
+        self.changes: list[AnyChange] = []
+
+    def do(self, op: wire.AnyOperation, at_ms: int, component: str = "gateway") -> wire.AnyResult:
+        outcome = self.tree.apply(component, op, at_ms)
+        self.changes.extend(outcome.changes)
+        return outcome.result
+
+    def put(self, path: str, parent: str | None, *limits: Limit) -> None:
+        assert self.do(wire.PutAccount(path, limits, parent), BEGIN_MS, "operator") == wire.AccountPut()
+
+    def reserve(self, hold: str, at_ms: int, expires_in_ms: int) -> wire.AnyResult:
+        return self.do(wire.Reserve(hold, SESSION, ONE_CALL, ONE_CALL, expires_in_ms), at_ms)
+
+
+def a_ledger(*limits: Limit, of_budget: tuple[Limit, ...] = ()) -> Journalled:
+    ledger = Journalled()
+    ledger.put(BUDGET, None, *of_budget)
+    ledger.put(TEAM, BUDGET, *limits)
+    ledger.do(wire.Open(SESSION, TEAM, 24 * HOUR_MS), BEGIN_MS)
+    return ledger
+
+
+def test_putting_a_budget_leaves_the_limits_of_those_under_it() -> None:
+    ledger = a_ledger(a_limit(Window.LIFETIME, 1))
+    ledger.put(BUDGET, None, a_limit(Window.LIFETIME, 100))
+    usage = ledger.do(wire.GetUsage(TEAM), BEGIN_MS)
+    assert isinstance(usage, wire.Usage)
+    assert [view.limit for view in usage.limits] == [1]
+
+
+def test_what_is_final_is_refused_although_a_nearer_account_only_has_to_wait() -> None:
+    ledger = a_ledger(a_limit(Window.MINUTE, 1), of_budget=(a_limit(Window.LIFETIME, 1),))
+    ledger.reserve("h#1", BEGIN_MS, HOUR_MS)
+    ledger.do(wire.Settle("h#1", ONE_CALL), BEGIN_MS)
+    assert isinstance(ledger.reserve("h#2", BEGIN_MS, HOUR_MS), wire.Refused)
+
+
+def test_a_replay_through_a_snapshot_forgets_a_holder_when_the_writer_did() -> None:
+    ledger = a_ledger()
+    for hold in ("h#1", "h#2"):
+        ledger.reserve(hold, BEGIN_MS, HOUR_MS)
+    late_ms = BEGIN_MS + 30 * HOUR_MS + 1
+    ledger.do(wire.GetUsage(BUDGET), late_ms)  # both expire now; the second is open yet as the first does
+    chunks = list(snapshot.take(ledger.tree.state, late_ms))
+    written = len(ledger.changes)
+    ledger.do(wire.Adjust(BUDGET, Resource.USD, 1, "r", "ada"), late_ms + 60_000, "operator")
+    assert isinstance(ledger.do(wire.Settle("h#1", Amount()), late_ms + 120_000), wire.Settled)
+    replayed = Tree(snapshot.restore(chunks))
+    replayed.replay(ledger.changes[written:])
+    now_ms = ledger.tree.state.now_ms
+    assert list(snapshot.take(replayed.state, now_ms)) == list(snapshot.take(ledger.tree.state, now_ms))
