@@ -31,7 +31,7 @@ class Settings:
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
         """Reads them. Raises SettingsError."""
         return cls(
-            store=_store(environ),
+            store=store_of(environ),
             components=parse_components(environ.get("AMBIT_LEDGER_COMPONENTS", "")),
             listen=environ.get("AMBIT_LEDGER_LISTEN", DEFAULT_LISTEN),
             health_listen=environ.get("AMBIT_HEALTH_LISTEN", DEFAULT_HEALTH_LISTEN),
@@ -45,7 +45,8 @@ def password_file(environ: Mapping[str, str]) -> Path | None:
     return Path(named) if named else None
 
 
-def _store(environ: Mapping[str, str]) -> str:
+def store_of(environ: Mapping[str, str]) -> str:
+    """Where the journal is: a folder, or an address of PostgreSQL. Raises SettingsError."""
     store = environ.get("AMBIT_LEDGER_STORE")
     if not store:
         return required(environ, "AMBIT_LEDGER_DATA", "/var/lib/ambit")

@@ -62,6 +62,10 @@ class Reader(Protocol):
         """The records of a kind, of one account or of all, oldest first."""
         ...
 
+    def pin(self) -> None:
+        """From now on it sees what is committed now, until it is closed: batches and records of one moment."""
+        ...
+
     def write_snapshot(self, upto: int, chunks: Iterable[bytes]) -> None:
         """Keeps a snapshot beside the last one. It counts once the writer adopts it."""
         ...

@@ -136,6 +136,10 @@ class PostgresReader:
             if len(rows) < ROWS_AT_ONCE:
                 return
 
+    def pin(self) -> None:
+        self._connection.ask("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self.standing()  # the first look is what it stays at
+
     def write_snapshot(self, upto: int, chunks: Iterable[bytes]) -> None:
         ask = self._connection.ask
         ask(_DROP_SNAPSHOTS)

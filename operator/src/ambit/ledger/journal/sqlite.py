@@ -97,6 +97,11 @@ class SqliteReader:
             if len(rows) < ROWS_AT_ONCE:
                 return
 
+    def pin(self) -> None:
+        with _errors():
+            self._connection.execute("BEGIN")
+            self._connection.execute("SELECT epoch FROM ledger").fetchone()  # the first look is what it stays at
+
     def write_snapshot(self, upto: int, chunks: Iterable[bytes]) -> None:
         snapshot_files.write(self._folder, upto, chunks)
 
