@@ -42,7 +42,8 @@ def test_nothing_is_guessed_of_a_session_without_calls() -> None:
 def test_the_next_call_needs_what_the_last_did_and_the_step_that_its_prompt_grew_by() -> None:
     assert likely_next((a_call(1000),)) == Amount(usd_nanos=1_500_000, tokens=1500, model_calls=1)
     assert likely_next((a_call(1000), a_call(1400))) == Amount(usd_nanos=2_000_000, tokens=2000, model_calls=1)
-    assert likely_next((a_call(8000), a_call(8010))) == Amount(usd_nanos=9_011_250, tokens=9011, model_calls=1)
+    assert likely_next((a_call(8000), a_call(8010))) == Amount(usd_nanos=10_012_500, tokens=10_012, model_calls=1)
+    assert likely_next((a_call(8000),) * 4) == Amount(usd_nanos=9_000_000, tokens=9000, model_calls=1)
 
 
 @given(st.lists(st.integers(0, MAX_AMOUNT), min_size=1, max_size=6))

@@ -143,13 +143,26 @@ async def beside(folder: Path, load: Load, figures: Figures, ours: float) -> Non
 
 async def in_process(*arguments: object) -> dict[str, float]:
     """What `in_process` printed."""
+    return await _printed("e2e.bench.ledger.in_process", *arguments)
+
+
+async def _printed(module: str, *arguments: object) -> dict[str, float]:
+    """The line of JSON that a measurement in a process of its own printed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "e2e.bench.ledger.in_process", *map(str, arguments), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, *map(str, arguments), stdout=asyncio.subprocess.PIPE
     )
     answer, _ = await process.communicate()
     if process.returncode != 0:
-        raise click.ClickException("the measurement within one process failed: see above")
+        raise click.ClickException(f"the measurement of {module} failed: see above")
     return json.loads(answer)
+
+
+async def holding_ahead(folder: Path, figures: Figures) -> None:
+    """What is left to wait for where a call's hold was made before it."""
+    async with servers.ledger(str(servers.empty_folder(folder / "ahead"))) as ledger:
+        seen = await _printed("e2e.bench.ledger.ahead", ledger.url)
+    for key, value in seen.items():
+        figures.put(key, value)
 
 
 async def many_accounts(folder: Path, load: Load, figures: Figures, ours: float) -> None:
@@ -182,6 +195,7 @@ async def measure(folder: Path, load: Load, figures: Figures) -> None:
     figures.put("device_sync_p50_ms", device_sync_p50_ms(folder))
     ours = await sqlite(folder, load, figures)
     await beside(folder, load, figures, ours)
+    await holding_ahead(folder, figures)
     await postgres(folder, load, figures)
     await recovery(folder, figures)
     await many_accounts(folder, load, figures, ours)

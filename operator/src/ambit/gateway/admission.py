@@ -22,6 +22,7 @@ from ambit.telemetry import metrics
 QUEUE_S: Final = 20.0
 _NOTHING: Final = Amount()
 _FOUND: Final = metrics.GATEWAY_HOLDS_AHEAD.labels("Found")
+_AWAITED: Final = metrics.GATEWAY_HOLDS_AHEAD.labels("Awaited")
 """Bound once: looking a label up costs as much as the rest of the decision."""
 
 
@@ -61,12 +62,14 @@ class Admission:
         """
         self._ahead.called(session.path, session.parent, want)
         hold = self._ahead.take(session.path)
+        found = _FOUND
         if hold is None and (asked := self._ahead.asked_for(session.path)) is not None:
             await asyncio.wait((asked,), timeout=DEADLINE_S)
             hold = self._ahead.take(session.path)
+            found = _AWAITED
         if hold is not None:
             if hold.amount.covers(want) and self._ahead.trusted:
-                _FOUND.inc()
+                found.inc()
                 return self._unless(gone, hold)
             hold = await self._extended(hold, want, at_least)
         if hold is not None:

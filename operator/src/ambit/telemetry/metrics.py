@@ -217,8 +217,8 @@ GATEWAY_SETTLEMENTS = Counter(
 )
 GATEWAY_HOLDS_AHEAD = Counter(
     "ambit_gateway_holds_ahead_total",
-    "Model calls by the hold that was made ahead of them: Found, Extended (it needed more), Confirmed (the ledger "
-    "had not been heard of for 75 ms), None. All but Found wait for a commit.",
+    "Model calls by the hold that was made ahead of them: Found, Awaited (it was just being asked for), Extended (too "
+    "small), Confirmed (the ledger had not been heard for 75 ms), None. All but Found wait for a commit.",
     ["result"],
 )
 GATEWAY_HOLDS_AHEAD_ASKED = Counter(

@@ -20,13 +20,13 @@ _COUNTS: Final = frozenset({Resource.MODEL_CALLS, Resource.TOOL_CALLS, Resource.
 def likely_next(wanted: Sequence[Amount]) -> Amount | None:
     """What to hold for the call after these (what each wanted to hold, the oldest first); None where nothing is known.
 
-    By resource, the most that one of them wanted, and on top the larger of an eighth of it (a half, after one call
-    alone) and one and a half times the largest step up.
+    By resource, the most that one of them wanted, and on top the larger of one and a half times the largest step up and
+    a part of it, the smaller the more is known: a half after one call, an eighth after four.
     """
     if not wanted:
         return None
     vectors = [amount.vector() for amount in wanted]
-    part = 2 if len(vectors) == 1 else 8
+    part = 2 if len(vectors) == 1 else 4 if len(vectors) < CALLS_REMEMBERED else 8
     likely: Vector = {}
     for index, resource in enumerate(RESOURCES):
         values = [vector.get(index, 0) for vector in vectors]
