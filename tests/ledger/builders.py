@@ -44,6 +44,7 @@ class Ledger:
         self.tree = Tree()
         self.watch = invariant.Watch(self.tree.state)
         self.journal: list[bytes] = []
+        self.last_changes: list[AnyChange] = []
         self.records: list[Record] = []
         self._ids = itertools.count(1)
 
@@ -68,6 +69,7 @@ class Ledger:
         self._check(before, due.changes)
 
     def _check(self, before: Mapping[invariant.Place, invariant.Standing], changes: list[AnyChange]) -> None:
+        self.last_changes = changes
         if changes:
             self.journal.append(Codec.encode(changes))
         now_ms = self.tree.state.now_ms

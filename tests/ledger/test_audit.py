@@ -29,7 +29,7 @@ from tests.ledger.builders import NOON_MS, SESSION, TEAM
 ENTRIES: list[tuple[str, AnyEntry]] = [
     (TEAM, AuditedLimits((Limit(Window.DAY, Resource.USD, 5),), "Etc/UTC")),
     (SESSION, AuditedLoss("gateway", "h#1", Amount(tokens=10))),
-    (TEAM, AuditedRefusal(RefusalReason.LIMIT_EXCEEDED, Window.DAY, Resource.USD, 5, 5, 0, 1)),
+    (TEAM, AuditedRefusal(RefusalReason.LIMIT_EXCEEDED, SESSION, Window.DAY, Resource.USD, 5, 5, 0, 1)),
     (TEAM, AuditedAdjustment(Resource.USD, -3, "the provider's invoice says so", "ada")),
     (TEAM, AuditedKill("runs amok", "ada", 2)),
 ]

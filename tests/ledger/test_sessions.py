@@ -213,7 +213,7 @@ def test_an_ended_session_folds_into_its_agent_and_its_usage_is_recorded() -> No
     ledger.pass_time(1)
     assert ledger.do(wire.GetUsage(SESSION)) == UnknownAccount(SESSION)
     assert ledger.usage(AGENT).spent == tokens(3)
-    (record,) = ledger.records
+    (record,) = (each for each in ledger.records if each.kind is RecordKind.SESSION)
     assert (record.kind, record.path, record.at_ms) == (RecordKind.SESSION, SESSION, ledger.now_ms)
     (usage,) = sessions_of([record])
     assert (usage.above, usage.agent, usage.spent) == ((AGENT, TEAM, ORGANISATION), AGENT, tokens(3).vector())

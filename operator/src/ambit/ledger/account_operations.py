@@ -4,8 +4,10 @@ from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
 from ambit.ledger.allowance import Allowance
 from ambit.ledger.amounts import INDEX, Limit
+from ambit.ledger.audit import AuditedAdjustment, AuditedLimits, AuditedRemoval
 from ambit.ledger.ending import end_sessions
 from ambit.ledger.paths import kind_of, misplaced
+from ambit.ledger.policy_operations import top_up, warn
 from ambit.ledger.step import Step
 from ambit.ledger.windows import is_zone
 from ambit.telemetry.reasons import SessionEnd
@@ -44,7 +46,22 @@ def put(step: Step, op: wire.PutAccount) -> wire.AccountPut | wire.ErrorResult:
     allowance = allowance_of(op)
     if account is None or account.removed or (account.allowance, account.zone) != (allowance, op.time_zone):
         step.record(changes.AccountChanged(step.now_ms, op.path, op.parent, allowance, op.time_zone))
+        step.audit(op.path, _audited(op))
+        account = step.state.accounts[op.path]
+        top_up(step, account, op.top_ups)
+        warn(step, (account,))
     return wire.AccountPut()
+
+
+def _audited(op: wire.PutAccount) -> AuditedLimits:
+    return AuditedLimits(
+        limits=op.limits,
+        time_zone=op.time_zone,
+        concurrent_sessions=op.concurrent_sessions,
+        enforcement=op.enforcement,
+        when_exhausted=op.when_exhausted,
+        user_limits=op.user_limits,
+    )
 
 
 def allowance_of(op: wire.PutAccount) -> Allowance:
@@ -92,6 +109,7 @@ def remove(step: Step, op: wire.RemoveAccount) -> wire.AccountRemoved | wire.Err
         return wire.Invalid(f"{op.path} is no Budget's or Agent's: sessions are closed or killed, and users stay")
     if not account.removed:
         step.record(changes.AccountGone(step.now_ms, op.path))
+        step.audit(op.path, AuditedRemoval())
     end_sessions(step, account, SessionEnd.ACCOUNT_REMOVED, f"{op.path} was removed")
     return wire.AccountRemoved()
 
@@ -110,6 +128,8 @@ def adjust(step: Step, op: wire.Adjust) -> wire.Adjusted | wire.ErrorResult:
             return wire.Invalid(f"{each.path} has spent {each.spent[index]} {op.resource}: take off at most that much")
     if op.amount:
         step.record(changes.Adjusted(step.now_ms, op.path, {index: op.amount}))
+        step.audit(op.path, AuditedAdjustment(op.resource, op.amount, op.reason, op.by))
+        warn(step, account.chain())
     return wire.Adjusted()
 
 

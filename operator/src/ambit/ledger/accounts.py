@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-from ambit.ledger.allowance import RUNNING_WINDOWS, Allowance, Bounds, bounds_of, interned
-from ambit.ledger.amounts import NOTHING, RESOURCES, Vector, plus
+from ambit.ledger.allowance import RUNNING_WINDOWS, Allowance, Bounds, bounds_of, interned, place_of
+from ambit.ledger.amounts import NOTHING, RESOURCES, Limit, Vector, Window, plus
+from ambit.ledger.policy import Policy, has_policy
 from ambit.ledger.running import ZEROS, Ended, Running, begun, following
 from ambit.ledger.timers import NEVER
 from ambit.ledger.wire.vocabulary import Confirmation
@@ -53,6 +54,10 @@ class Session:
     """The slot of its timer: of its being abandoned, or of its folding once it has ended."""
     gone: bool = False
     """Whether it has ended and holds nothing any more: it acts no longer, and no gauge counts it."""
+    parked_by: "Account | None" = None
+    """The exhausted account that parked it."""
+    away: bool = False
+    """Whether it is parked and holds nothing any more: it has given its slot back, and no gauge counts it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,6 +85,7 @@ class Account:
         "overrun",
         "parent",
         "path",
+        "policy",
         "recallable",
         "removed",
         "session",
@@ -95,6 +101,7 @@ class Account:
         self.path = path
         self.parent: Account | None = None
         self.zone = zone
+        self.policy: Policy | None = None
         self.allow(allowance)
         self.spent: list[int] = [0] * len(RESOURCES)
         self.held: list[int] = NOTHING_HELD
@@ -125,7 +132,23 @@ class Account:
     def allow(self, allowance: Allowance) -> None:
         """Sets what it allows."""
         self.allowance = interned(allowance)
-        self.bounds: Bounds = bounds_of(allowance.limits)
+        if self.policy is None and has_policy(allowance):
+            self.policy = Policy()
+        self.bounds: Bounds = bounds_of(self.limits)
+
+    def set_policy(self, policy: Policy) -> None:
+        """Sets what it remembers."""
+        self.policy = policy
+        self.bounds = bounds_of(self.limits)
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """What it allows in the windows that run: its allowance, and what that was topped up by."""
+        return self.allowance.limits if self.policy is None else self.policy.limits(self.allowance.limits)
+
+    def window_begun_ms(self, window: Window) -> int:
+        """When the window of that kind began that runs; 0 for the lifetime."""
+        return 0 if window is Window.LIFETIME else self.windows[place_of(window)].start_ms
 
     def set_windows(self, windows: tuple[Running, ...]) -> None:
         """Sets the windows that run."""
@@ -185,7 +208,16 @@ class Account:
             ended.append(Ended(self.path, window, running.start_ms, running.end_ms, _without_zeros(seen)))
             windows.append(following(window, running, self.zone, now_ms, spent, held))
         self.set_windows(tuple(windows))
+        if self.policy is not None:
+            self._turn_policy(self.policy, {each.window for each in ended})
         return ended
+
+    def _turn_policy(self, policy: Policy, ended: set[Window]) -> None:
+        for bound in [bound for bound in policy.raises if bound[0] in ended]:
+            del policy.raises[bound]
+            self.bounds = bounds_of(self.limits)
+        if Window.DAY in ended:
+            policy.smallest.clear()
 
     def hold(self, amount: Vector) -> None:
         """Counts what is granted now as held: in the totals, so in every window. `turn` comes first."""

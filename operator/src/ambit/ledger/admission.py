@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from ambit.ledger.accounts import Account
-from ambit.ledger.allowance import LIFETIME_PLACE, RUNNING_WINDOWS, Bound
+from ambit.ledger.allowance import LIFETIME_PLACE, Bound, place_of
 from ambit.ledger.amounts import INDEX, Limit, Vector, Window, describe
 from ambit.ledger.state import State
-from ambit.ledger.wire import RefusalReason, Refused, Wait
+from ambit.ledger.wire import Denial, Enforcement, RefusalReason, Refused, Wait
 
-D = TypeVar("D", Refused, Wait)
+D = TypeVar("D", Refused, Wait, Denial)
 SPECULATIVE_SHARE = 10
 """Speculative holds together may have one part in so many of what an account's limit has left."""
 
@@ -25,13 +25,20 @@ class Full(NamedTuple):
 
 
 def admit(
-    state: State, chain: Sequence[Account], want: Vector, at_least: Vector, now_ms: int, speculative: bool = False
+    state: State,
+    chain: Sequence[Account],
+    want: Vector,
+    at_least: Vector,
+    now_ms: int,
+    speculative: bool,
+    shadow: list[Denial],
 ) -> Vector | Refused | Full:
     """How much may be held on every account of `chain` at once: at most `want`, at least `at_least`, or why not.
 
     `Refused` where what is spent leaves no room, which nothing but a new window or limit changes; `Full` where room is
     only held by others, or the window is a Minute. Refused comes before Full, and the nearest account before others.
-    What is `speculative` gets its share of the room only.
+    What is `speculative` gets its share of the room only. What accounts in Shadow would have refused is added to
+    `shadow`: they stand in nobody's way, and soften no account below or above them.
     """
     room = want
     full: Full | None = None
@@ -52,6 +59,10 @@ def admit(
                 if speculative:
                     free = _share(account, index, free)
                 if free >= room[index] and free >= need:
+                    continue
+                if account.allowance.enforcement is Enforcement.SHADOW:
+                    if free < need and not speculative:
+                        shadow.append(_deny(Denial, account, bound, need, now_ms))
                     continue
                 if free < need:
                     if _is_final(bound, _spent(account, bound, index), need):
@@ -116,12 +127,29 @@ def standing_of(account: Account, limit: Limit, now_ms: int) -> LimitStanding:
     index = INDEX[limit.resource]
     if limit.window is Window.LIFETIME:
         return LimitStanding(account.spent[index], account.held[index], None)
-    running = account.windows[RUNNING_WINDOWS.index(limit.window)]
+    running = account.windows[place_of(limit.window)]
     return LimitStanding(
         account.spent[index] - running.spent[index],
         account.held[index] - running.held[index],
         running.end_ms - now_ms,
     )
+
+
+def crowded(chain: Sequence[Account]) -> Wait | None:
+    """Where as many sessions are open as may be: each counts until nothing of it acts any more."""
+    for account in chain:
+        limit = account.allowance.concurrent_sessions
+        if limit is None or account.sessions_open < limit or account.allowance.enforcement is Enforcement.SHADOW:
+            continue
+        return Wait(
+            reason=RefusalReason.CONCURRENCY_LIMIT,
+            account=account.path,
+            message=f"{account.path} allows {limit} sessions at a time: {account.sessions_open} are open",
+            limit=limit,
+            held=account.sessions_open,
+            requested=1,
+        )
+    return None
 
 
 def _window_text(window: Window) -> str:

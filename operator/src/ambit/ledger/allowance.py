@@ -14,6 +14,11 @@ LIFETIME_PLACE = -1
 """Where a bound counts that never ends: in the account's totals alone."""
 
 
+def place_of(window: Window) -> int:
+    """Where accounts keep a window: its place in `RUNNING_WINDOWS`, or `LIFETIME_PLACE`."""
+    return LIFETIME_PLACE if window is Window.LIFETIME else RUNNING_WINDOWS.index(window)
+
+
 class Allowance(msgspec.Struct, frozen=True, array_like=True):
     """All that the operator, or who opens a session, says about an account. A new field goes last, with a default."""
 
@@ -42,7 +47,7 @@ Bounds = dict[int, tuple[Bound, ...]]
 
 @lru_cache(maxsize=4096)
 def interned(allowance: Allowance) -> Allowance:
-    """One object for equal terms: a million sessions of an Agent share it."""
+    """One object for equal allowance: a million sessions of an Agent share it."""
     return allowance
 
 
@@ -51,10 +56,8 @@ def bounds_of(limits: tuple[Limit, ...]) -> Bounds:
     """The limits by resource."""
     found: Bounds = {}
     for limit in limits:
-        lifetime = limit.window is Window.LIFETIME
-        place = LIFETIME_PLACE if lifetime else RUNNING_WINDOWS.index(limit.window)
         index = INDEX[limit.resource]
-        found[index] = (*found.get(index, ()), Bound(limit.amount, place, limit))
+        found[index] = (*found.get(index, ()), Bound(limit.amount, place_of(limit.window), limit))
     return found
 
 

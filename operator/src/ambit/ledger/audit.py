@@ -15,7 +15,7 @@ import msgspec
 
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.ledger.records import Record, RecordKind
-from ambit.ledger.wire import RefusalReason
+from ambit.ledger.wire import Enforcement, RefusalReason, WhenExhausted
 
 NO_HASH = "0" * 64
 """What the first record names as the hash before it."""
@@ -61,13 +61,14 @@ class AuditedCorrection(Entry, frozen=True, tag="Correction"):
 
 
 class AuditedLimits(Entry, frozen=True, tag="Limits"):
-    """It came, came back, or allows something else than before. All of what it allows now, other than the defaults."""
+    """It came, came back, or allows something else than before: this, from now on."""
 
     limits: tuple[Limit, ...]
     time_zone: str
     concurrent_sessions: int | None = None
-    enforcement: str = ""
-    when_exhausted: str = ""
+    enforcement: Enforcement = Enforcement.ENFORCE
+    when_exhausted: WhenExhausted = WhenExhausted.DENY
+    user_limits: tuple[Limit, ...] | None = None
 
 
 class AuditedRemoval(Entry, frozen=True, tag="Removal"):
@@ -95,7 +96,6 @@ class AuditedAdjustment(Entry, frozen=True, tag="Adjustment"):
 class AuditedClock(Entry, frozen=True, tag="ClockAccepted"):
     """Somebody said that a clock which jumped forward is right."""
 
-    jump_ms: int
     reason: str
     by: str
 
@@ -109,15 +109,20 @@ class AuditedRestore(Entry, frozen=True, tag="Restore"):
 
 
 class AuditedRefusal(Entry, frozen=True, tag="Refusal"):
-    """A bound of it refused something, for the first time in a minute at least."""
+    """A bound of it refused something to a session, for the first time in a minute at least.
+
+    `shadow`: it would have, if it were enforced.
+    """
 
     reason: RefusalReason
+    session: str
     window: Window
     resource: Resource
     limit: int
     spent: int
     held: int
     requested: int
+    shadow: bool = False
 
 
 class AuditedRefusals(Entry, frozen=True, tag="Refusals"):
@@ -128,6 +133,7 @@ class AuditedRefusals(Entry, frozen=True, tag="Refusals"):
     resource: Resource
     count: int
     within_ms: int
+    shadow: bool = False
 
 
 AnyEntry = (

@@ -9,7 +9,7 @@ from typing import ClassVar
 import msgspec
 
 from ambit.ledger.allowance import Allowance
-from ambit.ledger.amounts import Limit, Vector
+from ambit.ledger.amounts import Limit, Resource, Vector, Window
 from ambit.ledger.wire.vocabulary import Confirmation
 from ambit.telemetry.reasons import SessionEnd
 
@@ -169,6 +169,54 @@ class RestoreEnded(Change, frozen=True, tag="resumed"):
     """The ledger answers again."""
 
 
+class WindowsTurned(Change, frozen=True, tag="turned"):
+    """Windows of an account ended, and records say what was spent in them: they are not recorded again."""
+
+    path: str
+
+
+class TopUpApplied(Change, frozen=True, tag="toppedUp"):
+    """A limit allows `amount` more in the window that runs. Never again by this id."""
+
+    path: str
+    id: str
+    window: Window
+    resource: Resource
+    amount: int
+
+
+class LimitReached(Change, frozen=True, tag="reached"):
+    """What is spent has reached `percent` of a limit for the first time in its window."""
+
+    path: str
+    window: Window
+    resource: Resource
+    percent: int
+
+
+class SessionParked(Change, frozen=True, tag="parked"):
+    """The account `by` is exhausted and parked a session, whose call needed `need`."""
+
+    path: str
+    by: str
+    window: Window
+    resource: Resource
+    need: int
+
+
+class SessionWoken(Change, frozen=True, tag="woken"):
+    """A parked session may go on."""
+
+    path: str
+
+
+class Audited(Change, frozen=True, tag="audited"):
+    """A record of the audit was sealed: the chain has so many now, and this is the last one's hash."""
+
+    sequence: int
+    hash: str
+
+
 AnyChange = (
     HoldPlaced
     | HoldExtended
@@ -188,6 +236,12 @@ AnyChange = (
     | ClockTrusted
     | RestoreBegun
     | RestoreEnded
+    | WindowsTurned
+    | TopUpApplied
+    | LimitReached
+    | SessionParked
+    | SessionWoken
+    | Audited
 )
 
 

@@ -21,10 +21,16 @@ def events_of(change: changes.AnyChange) -> wire.AnyEvent | None:
             return wire.SessionKilled(change.path, change.reason)
         case changes.SessionOver():
             return wire.SessionEnded(change.path, change.reason)
-        case changes.AccountChanged() | changes.AccountGone():
+        case changes.AccountChanged() | changes.AccountGone() | changes.TopUpApplied():
             return wire.LimitsChanged(change.path)
         case changes.HoldsRecalled():
             return wire.Recalled(tuple(hold_id for _, hold_id in change.holds))
+        case changes.LimitReached():
+            return wire.LimitWarned(change.path, change.window, change.resource, change.percent)
+        case changes.SessionParked():
+            return wire.AccountParked(change.path)
+        case changes.SessionWoken():
+            return wire.AccountWoken(change.path)
         case changes.KillEnded():
             return wire.KillConfirmed(change.path, change.how, change.after_ms)
         case _:

@@ -3,9 +3,12 @@
 from ambit.ledger import changes
 from ambit.ledger.accounts import Account, Ending, Session
 from ambit.ledger.allowance import LIFETIME_PLACE
+from ambit.ledger.amounts import Amount
+from ambit.ledger.audit import AuditedLoss
 from ambit.ledger.ending import close_session
 from ambit.ledger.history import SessionUsage, session_record
 from ambit.ledger.paths import kind_of
+from ambit.ledger.policy_operations import wake_due, warn
 from ambit.ledger.state import FOLD_AFTER_MS, State, is_idle
 from ambit.ledger.step import Step
 from ambit.telemetry.reasons import SessionEnd
@@ -13,7 +16,7 @@ from ambit.telemetry.reasons import SessionEnd
 
 def next_due_ms(state: State) -> int:
     """When something may fall due next; far away, if nothing will."""
-    return min(state.expiries.next_ms, state.session_timers.next_ms)
+    return min(state.expiries.next_ms, state.session_timers.next_ms, state.wake_timers.next_ms)
 
 
 def fall_due(step: Step) -> None:
@@ -22,10 +25,14 @@ def fall_due(step: Step) -> None:
     if state.expiries.next_ms <= now_ms:
         for hold in state.expiries.due(now_ms):
             step.record(changes.HoldExpired(now_ms, hold.component, hold.id))
+            step.audit(hold.chain[0].path, AuditedLoss(hold.component, hold.id, Amount.of(hold.amount)))
+            warn(step, hold.chain)
     if state.session_timers.next_ms <= now_ms:
         for account in state.session_timers.due(now_ms):
             if account.session is not None and state.accounts.get(account.path) is account:
                 _look_at(step, account, account.session)
+    if state.wake_timers.next_ms <= now_ms:
+        wake_due(step)
 
 
 def _look_at(step: Step, account: Account, session: Session) -> None:
@@ -48,9 +55,14 @@ def _look_at(step: Step, account: Account, session: Session) -> None:
 
 def _fold(step: Step, account: Account, session: Session, ending: Ending) -> None:
     """Its usage goes to the records; what it spent is in the accounts above it since it was spent."""
+    step.records.append(session_record(_final_usage(account, session, ending), step.now_ms))
+    step.record(changes.SessionFolded(step.now_ms, account.path))
+
+
+def _final_usage(account: Account, session: Session, ending: Ending) -> SessionUsage:
     above = tuple(each.path for each in account.chain()[1:])
     agent = next((path for path in above if kind_of(path) == "agent"), None)
-    final = SessionUsage(
+    return SessionUsage(
         path=account.path,
         above=above,
         agent=agent if session.agent is None else session.agent.path,
@@ -61,5 +73,3 @@ def _fold(step: Step, account: Account, session: Session, ending: Ending) -> Non
         reason=ending.reason,
         spent=account.spent_in(LIFETIME_PLACE),
     )
-    step.records.append(session_record(final, step.now_ms))
-    step.record(changes.SessionFolded(step.now_ms, account.path))

@@ -4,9 +4,11 @@ from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
 from ambit.ledger.admission import Full, admit
 from ambit.ledger.amounts import INDEX, Amount, Resource, Vector, covers
+from ambit.ledger.audit import AuditedCorrection, AuditedOverrun
 from ambit.ledger.holds import MARK, Hold, HoldState, identity_of
+from ambit.ledger.policy_operations import exhaust, parked, warn
 from ambit.ledger.step import Step
-from ambit.ledger.wire import HoldPolicy, RefusalReason, Refused
+from ambit.ledger.wire import Denial, HoldPolicy, RefusalReason, Refused
 
 HoldAnswer = wire.Granted | Refused | wire.Wait | wire.ErrorResult
 Chain = tuple[Account, ...]
@@ -33,9 +35,10 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
     if account.session is None:
         return wire.Invalid(f"{op.path} is no session: open one under it and reserve there")
     chain = account.chain()
-    answer = _closed(chain) or admit(step.state, chain, want, at_least, step.now_ms, op.speculative)
+    shadow: list[Denial] = []
+    answer = _closed(chain) or admit(step.state, chain, want, at_least, step.now_ms, op.speculative, shadow)
     if isinstance(answer, Refused):
-        return answer
+        return answer if op.speculative else exhaust(step, account, answer)
     if isinstance(answer, Full):
         return _make_room(step, answer, op.speculative)
     step.record(
@@ -51,7 +54,7 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
             op.speculative,
         )
     )
-    return wire.Granted(op.want if answer is want else Amount.of(answer))
+    return _granted(step, chain, op.want if answer is want else Amount.of(answer), shadow)
 
 
 def extend(step: Step, op: wire.Extend) -> HoldAnswer:
@@ -76,9 +79,10 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
     closed = _closed(hold.chain) or _held_in_full(hold, want)
     if closed is not None:
         return closed
-    answer = admit(step.state, hold.chain, want, at_least, step.now_ms)
+    shadow: list[Denial] = []
+    answer = admit(step.state, hold.chain, want, at_least, step.now_ms, False, shadow)
     if isinstance(answer, Refused):
-        return answer
+        return exhaust(step, hold.chain[0], answer)
     if isinstance(answer, Full):
         return _make_room(step, answer, speculative=False)
     step.record(
@@ -93,7 +97,13 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
             None if at_least == answer else at_least,
         )
     )
-    return wire.Granted(op.want if answer is want else Amount.of(answer))
+    return _granted(step, hold.chain, op.want if answer is want else Amount.of(answer), shadow)
+
+
+def _granted(step: Step, chain: Chain, amount: Amount, shadow: list[Denial]) -> wire.Granted:
+    """What is granted, and what there is to say about it."""
+    warnings = warn(step, chain)
+    return wire.Granted(amount, warnings, tuple(shadow)) if warnings or shadow else wire.Granted(amount)
 
 
 def settle(step: Step, op: wire.Settle) -> wire.Settled | wire.AlreadySettled | wire.ErrorResult:
@@ -105,8 +115,15 @@ def settle(step: Step, op: wire.Settle) -> wire.Settled | wire.AlreadySettled | 
         return wire.AlreadySettled()
     used = op.used.vector()
     _, overrun = hold.allocate(used)
+    lost = hold.state is HoldState.EXPIRED
     step.record(changes.HoldSettled(step.now_ms, step.component, op.id, used))
-    return wire.Settled(Amount.of(overrun)) if overrun else _SETTLED
+    path = hold.chain[0].path
+    if lost:
+        step.audit(path, AuditedCorrection(step.component, op.id, op.used))
+    if overrun:
+        step.audit(path, AuditedOverrun(step.component, op.id, Amount.of(overrun)))
+    warnings = warn(step, hold.chain)
+    return wire.Settled(Amount.of(overrun), warnings) if overrun or warnings else _SETTLED
 
 
 def release(step: Step, op: wire.Release) -> wire.Released | wire.AlreadySettled | wire.ErrorResult:
@@ -116,7 +133,10 @@ def release(step: Step, op: wire.Release) -> wire.Released | wire.AlreadySettled
         return hold
     if hold.state not in (HoldState.OPEN, HoldState.EXPIRED):
         return wire.AlreadySettled()
+    lost = hold.state is HoldState.EXPIRED
     step.record(changes.HoldReleased(step.now_ms, step.component, op.id, op.reason))
+    if lost:
+        step.audit(hold.chain[0].path, AuditedCorrection(step.component, op.id, Amount()))
     return wire.Released()
 
 
@@ -202,7 +222,8 @@ def _closed(chain: Chain) -> Refused | None:
             return session_ended(account)
         if account.removed:
             return account_removed(account)
-    return None
+    session = chain[0].session
+    return None if session is None or session.parked_by is None else parked(chain[0], session.parked_by)
 
 
 def session_ended(account: Account) -> Refused:

@@ -73,7 +73,7 @@ def violations(state: State, now_ms: int) -> list[str]:
     gauges = dict.fromkeys(state.accounts.values(), 0)
     for account in state.accounts.values():
         session = account.session
-        if session is not None and not session.gone:
+        if session is not None and not session.gone and not session.away:
             for each in (*account.chain(), *(() if session.agent is None else (session.agent,))):
                 gauges[each] += 1
     for account, sums in held.items():
@@ -193,7 +193,7 @@ def _limited(account: Account, now_ms: int) -> dict[Place, Standing]:
 
 
 def _enforced(account: Account) -> tuple[Limit, ...]:
-    return account.allowance.limits if account.allowance.enforcement is Enforcement.ENFORCE else ()
+    return account.limits if account.allowance.enforcement is Enforcement.ENFORCE else ()
 
 
 def _standing(account: Account, window: Window, resource: Resource, limit: int | None, now_ms: int) -> Standing:

@@ -2,16 +2,18 @@
 
 from ambit.ledger import changes, wire
 from ambit.ledger.account_operations import only_operator
+from ambit.ledger.audit import AuditedClock, AuditedRestore
 from ambit.ledger.step import Step
 
 
-def accept_clock(step: Step) -> wire.ClockAccepted | wire.ErrorResult:
+def accept_clock(step: Step, op: wire.AcceptClock) -> wire.ClockAccepted | wire.ErrorResult:
     """Time goes by the clock again, from the next reading on."""
     refused = only_operator(step)
     if refused is not None:
         return refused
     if step.state.clock_doubted:
         step.record(changes.ClockTrusted(step.now_ms))
+        step.audit("", AuditedClock(op.reason, op.by))
     return wire.ClockAccepted()
 
 
@@ -29,6 +31,9 @@ def resume(step: Step, op: wire.Resume) -> wire.Resumed | wire.ErrorResult:
             return wire.UnknownAccount(each.path)
     for each in op.spent:
         step.record(changes.Adjusted(step.now_ms, each.path, each.amount.vector()))
+        step.audit(each.path, AuditedRestore(each.amount, op.reason, op.by))
+    if op.forget:
+        step.audit("", AuditedRestore(None, op.reason, op.by))
     step.record(changes.RestoreEnded(step.now_ms))
     return wire.Resumed()
 

@@ -3,14 +3,15 @@
 from ambit.ledger import changes, wire
 from ambit.ledger.account_operations import MAX_DEPTH, repeated_limit
 from ambit.ledger.accounts import Account, Session
+from ambit.ledger.admission import crowded
 from ambit.ledger.allowance import Allowance, tightened
 from ambit.ledger.amounts import Window
+from ambit.ledger.audit import AuditedKill
 from ambit.ledger.ending import close_session, end_sessions
 from ambit.ledger.hold_operations import account_removed, holds_of, session_ended
 from ambit.ledger.paths import kind_of, misplaced, user_path
 from ambit.ledger.step import Step
 from ambit.ledger.views import state_of, usage
-from ambit.ledger.wire import RefusalReason
 from ambit.telemetry.reasons import SessionEnd
 
 OpenAnswer = wire.Opened | wire.Refused | wire.Wait | wire.ErrorResult
@@ -46,7 +47,7 @@ def open_session(step: Step, op: wire.Open) -> OpenAnswer:
         chain = (agent, *chain)
     else:
         agent = None  # it is above already, and bounds and counts the session from there
-    denied = _not_open(chain) or _crowded(chain)
+    denied = _not_open(chain) or crowded(chain)
     if denied is not None:
         return denied
     owner = _owner(step, op, parent)
@@ -105,22 +106,6 @@ def _not_open(chain: tuple[Account, ...]) -> wire.Refused | None:
     return None
 
 
-def _crowded(chain: tuple[Account, ...]) -> wire.Wait | None:
-    """Where as many sessions are open as may be: each counts until nothing of it acts any more."""
-    for account in chain:
-        limit = account.allowance.concurrent_sessions
-        if limit is not None and account.sessions_open >= limit:
-            return wire.Wait(
-                reason=RefusalReason.CONCURRENCY_LIMIT,
-                account=account.path,
-                message=f"{account.path} allows {limit} sessions at a time: {account.sessions_open} are open",
-                limit=limit,
-                held=account.sessions_open,
-                requested=1,
-            )
-    return None
-
-
 def close(step: Step, op: wire.Close) -> wire.SessionClosed | wire.ErrorResult:
     """Ends a session; its first ending stays."""
     account = step.state.accounts.get(op.path)
@@ -142,7 +127,10 @@ def kill(step: Step, op: wire.Kill) -> wire.Killed | wire.ErrorResult:
     ends_some = any(each.session is not None and each.session.ending is None for each in account.sessions())
     if ends_some or account.kill is None:
         step.record(changes.KillBegun(step.now_ms, op.path))
+    open_before = step.state.open_sessions
     end_sessions(step, account, SessionEnd.KILLED, f"{op.reason} (by {op.by})")
+    if ends_some:
+        step.audit(op.path, AuditedKill(op.reason, op.by, open_before - step.state.open_sessions))
     confirm_kills(step)
     return wire.Killed(tuple(sorted(lingering)), None if account.kill is None else account.kill.confirmed)
 
@@ -160,6 +148,15 @@ def look(step: Step, op: wire.GetUsage) -> wire.Usage | wire.ErrorResult:
     """One account."""
     account = step.state.accounts.get(op.path)
     return wire.UnknownAccount(op.path) if account is None else usage(step.state, account, step.now_ms)
+
+
+def turn_for_history(step: Step, op: wire.GetHistory) -> wire.History | wire.ErrorResult:
+    """Records what has ended of an account. The windows themselves are in the records, which the caller has."""
+    account = step.state.accounts.get(op.path)
+    if account is None:
+        return wire.UnknownAccount(op.path)
+    step.state.turn(account, step.now_ms)
+    return wire.History(())
 
 
 def list_sessions(step: Step, op: wire.ListSessions) -> wire.Sessions | wire.ErrorResult:

@@ -10,8 +10,10 @@ import msgspec
 from ambit.ledger.accounts import NO_CHILDREN, Account, Ending, Kill, Session
 from ambit.ledger.allowance import LIFETIME_PLACE, Allowance
 from ambit.ledger.amounts import NOTHING, RESOURCES, Vector
+from ambit.ledger.audit import Head
 from ambit.ledger.changes import HoldExtended, HoldPlaced
 from ambit.ledger.holds import Hold, Holder, HoldState, Part
+from ambit.ledger.policy import Policy, PolicyImage
 from ambit.ledger.running import ZEROS, Running, Totals, running, shared
 from ambit.ledger.state import FOLD_AFTER_MS, NO_ATTRIBUTES, NamedKey, State, is_idle
 from ambit.ledger.wire.vocabulary import Confirmation
@@ -45,6 +47,8 @@ class SessionImage(msgspec.Struct, frozen=True, array_like=True):
     agent: str | None
     ending: Ending | None
     gone: bool
+    parked_by: str | None = None
+    away: bool = False
 
 
 class WindowImage(msgspec.Struct, frozen=True, array_like=True):
@@ -71,6 +75,7 @@ class AccountImage(Image, frozen=True, tag="account"):
     removed: bool
     session: SessionImage | None
     kill: KillImage | None
+    policy: PolicyImage | None = None
 
 
 class HolderImage(Image, frozen=True, tag="holder"):
@@ -104,6 +109,7 @@ class TreeImage(Image, frozen=True, tag="tree"):
     clock_doubted: bool
     restore_pending: bool
     closed_names: list[tuple[int, NamedKey]]
+    audit_head: Head = Head()
 
 
 AnyImage = TreeImage | AccountImage | HolderImage | HoldImage
@@ -124,7 +130,7 @@ def take(state: State, now_ms: int) -> Iterator[bytes]:
 
 def images(state: State, now_ms: int) -> Iterator[AnyImage]:
     """The same as values. Trees that the same changes made have the same images of the same moment."""
-    yield TreeImage(now_ms, state.clock_doubted, state.restore_pending, list(state.closed_names))
+    yield TreeImage(now_ms, state.clock_doubted, state.restore_pending, list(state.closed_names), state.audit_head)
     for account in state.accounts.values():
         state.turn(account, now_ms)
         yield _account_image(account)
@@ -168,6 +174,7 @@ class _Restoring:
                 state.now_ms = image.now_ms
                 state.clock_doubted, state.restore_pending = image.clock_doubted, image.restore_pending
                 state.closed_names.extend(image.closed_names)
+                state.audit_head = image.audit_head
 
     def _hold(self, image: HoldImage) -> None:
         state = self._state
@@ -202,6 +209,7 @@ class _Restoring:
         for account, _ in self._links:
             if account.session is not None:
                 self._time(account, account.session)
+            state.look_at_parked(account, state.now_ms)
 
     def _session(self, account: Account, session: Session, image: SessionImage) -> None:
         if session.ending is None:
@@ -214,7 +222,9 @@ class _Restoring:
                 agent.adopted = {}
             agent.adopted[account.path] = account
             counted.append(agent)
-        if not session.gone:
+        if image.parked_by is not None:
+            session.parked_by = self._state.accounts[image.parked_by]
+        if not session.gone and not session.away:
             for each in counted:
                 each.sessions_open += 1
 
@@ -245,6 +255,7 @@ def _account_image(account: Account) -> AccountImage:
         kill=None
         if kill is None
         else KillImage(kill.at_ms, sorted(each.path for each in kill.waiting), kill.presumed, kill.confirmed),
+        policy=None if account.policy is None else account.policy.image(),
     )
 
 
@@ -259,6 +270,8 @@ def _session_image(session: Session) -> SessionImage:
         None if session.agent is None else session.agent.path,
         session.ending,
         session.gone,
+        None if session.parked_by is None else session.parked_by.path,
+        session.away,
     )
 
 
@@ -268,6 +281,8 @@ def _account(image: AccountImage) -> Account:
     if image.held:
         account.hold(image.held)
     account.overrun, account.removed = image.overrun, image.removed
+    if image.policy is not None:
+        account.set_policy(Policy.of(image.policy))
     if image.session is not None:
         kept = image.session
         account.session = Session(
@@ -279,6 +294,7 @@ def _account(image: AccountImage) -> Account:
             kept.labels or NO_ATTRIBUTES,
             ending=kept.ending,
             gone=kept.gone,
+            away=kept.away,
         )
     return account
 

@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator
 
 from ambit.ledger import changes
 from ambit.ledger.accounts import NO_CHILDREN, Account, Ending, Kill, Session
-from ambit.ledger.allowance import Allowance
+from ambit.ledger.allowance import RUNNING_WINDOWS, Allowance
 from ambit.ledger.amounts import NOTHING, Vector, plus
+from ambit.ledger.audit import Head
+from ambit.ledger.exhaustion import Parked, Said
+from ambit.ledger.history import KEPT_WINDOWS
 from ambit.ledger.holds import (
     HOLDER_MEMORY_MS,
     NAME_MEMORY_MS,
@@ -17,8 +20,10 @@ from ambit.ledger.holds import (
     identity_of,
 )
 from ambit.ledger.paths import kind_of
+from ambit.ledger.policy import Policy
 from ambit.ledger.running import Ended
 from ambit.ledger.timers import Timers
+from ambit.ledger.windows import window_at
 
 FOLD_AFTER_MS = 10 * 60 * 1000
 """How long the account of an ended session stays in memory."""
@@ -46,6 +51,9 @@ class State:
         self.session_timers: Timers[Account] = Timers(1000)
         """Of idle sessions, when they may be abandoned; of ended ones, when they are folded. The session says which."""
         self.holder_timers: Timers[Holder] = Timers(3_600_000)
+        self.wake_timers: Timers[Account] = Timers(1)
+        """Of accounts that have parked sessions, when the first of these may have room."""
+        self.audit_head = Head()
         self.ended: list[Ended] = []
         """Windows that are over since somebody last took them from here."""
         self.confirmable: dict[Account, None] = {}
@@ -97,6 +105,21 @@ class State:
                 self.clock_doubted = isinstance(change, changes.ClockDoubted)
             case changes.RestoreBegun() | changes.RestoreEnded():
                 self.restore_pending = isinstance(change, changes.RestoreBegun)
+            case changes.Audited():
+                self.audit_head = Head(change.sequence, change.hash)
+            case changes.WindowsTurned():
+                self.turn(self.accounts[change.path], at_ms)
+            case changes.LimitReached():
+                account = self.accounts[change.path]
+                self.turn(account, at_ms)
+                begun_ms = account.window_begun_ms(change.window)
+                self.policy(account).said[change.window, change.resource] = Said(begun_ms, change.percent)
+            case changes.TopUpApplied():
+                self._top_up(change)
+            case changes.SessionParked():
+                self._park(change)
+            case changes.SessionWoken():
+                self._wake(change)
         self._forget(at_ms)
 
     # -- looking
@@ -135,6 +158,7 @@ class State:
             self.turn(account, change.at_ms)  # the window that runs ends by the old zone
             account.allow(change.allowance)
             account.zone, account.removed = change.zone, False
+            self.look_at_parked(account, change.at_ms)
             self._set_user_limits(account, change)
         parent = None if change.parent is None else self.accounts[change.parent]
         if account.parent is not parent:
@@ -146,6 +170,71 @@ class State:
                 self.turn(user, change.at_ms)
                 user.allow(Allowance(change.allowance.user_limits or ()))
                 user.zone = change.zone
+
+    # -- policies
+
+    def policy(self, account: Account) -> Policy:
+        """What an account remembers."""
+        if account.policy is None:
+            account.set_policy(policy := Policy())
+            return policy
+        return account.policy
+
+    def _top_up(self, change: changes.TopUpApplied) -> None:
+        account = self.accounts[change.path]
+        self.turn(account, change.at_ms)
+        policy = self.policy(account)
+        policy.top_up(
+            change.id, (change.window, change.resource), account.window_begun_ms(change.window), change.amount
+        )
+        account.set_policy(policy)
+        self.look_at_parked(account, change.at_ms)
+
+    def _park(self, change: changes.SessionParked) -> None:
+        account, by = self.accounts[change.path], self.accounts[change.by]
+        session = session_of(account)
+        session.parked_by = by
+        self.policy(by).lot.park(change.path, Parked(change.window, change.resource, change.need))
+        self.session_timers.remove(account, session.timer)  # idle time stands still
+        session.timer = 0
+        if not session.holds:
+            self._give_slot_back(account, session)
+
+    def _give_slot_back(self, account: Account, session: Session) -> None:
+        session.away = True
+        for each in self.counted_at(account, session):
+            each.sessions_open -= 1
+
+    def _wake(self, change: changes.SessionWoken) -> None:
+        account = self.accounts[change.path]
+        session = session_of(account)
+        if session.parked_by is not None:
+            self.policy(session.parked_by).lot.wake(change.path, change.at_ms)
+        self._unpark(account, session, change.at_ms)
+        if is_idle(account, session):
+            self._rest(account, session, change.at_ms)
+
+    def _unpark(self, account: Account, session: Session, at_ms: int) -> None:
+        """Takes a session out of its parking lot, and gives it a slot again."""
+        if session.parked_by is not None:
+            self.policy(session.parked_by).lot.leave(account.path)
+            self.look_at_parked(session.parked_by, at_ms)
+        session.parked_by = None
+        if session.away:
+            session.away = False
+            for each in self.counted_at(account, session):
+                each.sessions_open += 1
+
+    def counted_at(self, account: Account, session: Session) -> tuple[Account, ...]:
+        """The accounts whose gauges count a session: those above it, itself, and its Agent."""
+        return (*account.chain(), *(() if session.agent is None else (session.agent,)))
+
+    def look_at_parked(self, account: Account, at_ms: int) -> None:
+        """Has the ledger look whether a parked session may wake."""
+        policy = account.policy
+        if policy is not None and policy.lot:
+            self.wake_timers.remove(account, policy.slot)
+            policy.slot = self.wake_timers.add(account, max(at_ms, policy.lot.next_wake_ms))
 
     # -- sessions
 
@@ -178,6 +267,7 @@ class State:
         account = self.accounts[change.path]
         session = session_of(account)
         self.open_sessions -= 1
+        self._unpark(account, session, change.at_ms)
         session.ending = Ending(change.at_ms, change.reason, change.message)
         self.session_timers.remove(account, session.timer)
         session.timer = self.session_timers.add(account, change.at_ms + FOLD_AFTER_MS)
@@ -188,7 +278,7 @@ class State:
         """A session that has ended holds nothing any more."""
         session.gone = True
         session.idle_since_ms = at_ms
-        for each in (*account.chain(), *(() if session.agent is None else (session.agent,))):
+        for each in self.counted_at(account, session):
             each.sessions_open -= 1
             if each.session is not None and is_idle(each, each.session):
                 self._rest(each, each.session, at_ms)
@@ -241,6 +331,8 @@ class State:
             if at_ms >= account.turns_at_ms:
                 self.turn(account, at_ms)
             account.hold(amount)
+            if account.policy is not None:
+                account.policy.saw(amount if change.at_least is None else change.at_least)
 
     def _register(self, hold: Hold, at_ms: int) -> None:
         """Takes up an open hold; nothing is counted yet."""
@@ -305,12 +397,22 @@ class State:
                 account.post(spent, held)
                 if first_ms < account.begun_ms:
                     account.post_before(granted_ms, spent, held)
+                    self._record_late(account, granted_ms, spent)
             if excess:
                 account.record_overrun(excess)
+            if corrects:
+                self.look_at_parked(account, at_ms)
         if not corrects:
             self._leave(hold, how is HoldState.EXPIRED, at_ms)
         hold.state = how
         self._remember(hold, corrects, at_ms)
+
+    def _record_late(self, account: Account, granted_ms: int, spent: Vector) -> None:
+        """What is charged to windows that are over adds to what was recorded of them."""
+        for window, running in zip(RUNNING_WINDOWS, account.windows, strict=bool(account.windows)):
+            if window in KEPT_WINDOWS and granted_ms < running.start_ms and spent:
+                span = window_at(window, running.zone, granted_ms)
+                self.ended.append(Ended(account.path, window, span.start_ms, span.end_ms or running.start_ms, spent))
 
     def _leave(self, hold: Hold, expired: bool, at_ms: int) -> None:
         self.open_holds -= 1
@@ -326,6 +428,8 @@ class State:
             account.rest()
             if session.ending is not None:
                 self._go(account, session, at_ms)
+            elif session.parked_by is not None:
+                self._give_slot_back(account, session)
             elif is_idle(account, session):
                 self._rest(account, session, at_ms)
 
@@ -345,6 +449,7 @@ class State:
         for account in chain:
             self.turn(account, change.at_ms)
             account.adjust(change.amount)
+            self.look_at_parked(account, change.at_ms)
 
     # -- forgetting
 
@@ -366,8 +471,13 @@ class State:
 
 
 def is_idle(account: Account, session: Session) -> bool:
-    """Whether an open session would end by itself if nothing came: nothing is held for it, and none is under it."""
-    return session.ending is None and not session.holds and account.sessions_open == 1
+    """Whether an open session would end by itself if nothing came: nothing is held for it, and none is under it.
+
+    Of one that is parked, and of one above such a one, idle time stands still.
+    """
+    if session.ending is not None or session.parked_by is not None or session.holds or account.sessions_open != 1:
+        return False
+    return not any(child.session is not None and child.session.away for child in account.children.values())
 
 
 def session_of(account: Account) -> Session:

@@ -1,6 +1,7 @@
 """One step of the tree: who asks, when, and what came of it so far."""
 
-from ambit.ledger.changes import AnyChange
+from ambit.ledger.audit import AnyEntry, seal
+from ambit.ledger.changes import AnyChange, Audited
 from ambit.ledger.records import Record
 from ambit.ledger.state import State
 
@@ -22,3 +23,9 @@ class Step:
         """Makes `change` part of the tree, and of what the journal is given."""
         self.state.evolve(change)
         self.changes.append(change)
+
+    def audit(self, path: str, entry: AnyEntry) -> None:
+        """Seals a record of the audit about the account at `path`, in the same commit."""
+        head, record = seal(self.state.audit_head, self.now_ms, path, entry)
+        self.records.append(record)
+        self.record(Audited(self.now_ms, head.sequence, head.hash))

@@ -9,10 +9,13 @@ from typing import NamedTuple, assert_never
 
 from ambit.ledger import account_operations, changes, hold_operations, ledger_operations, session_operations, wire
 from ambit.ledger.falling_due import fall_due, next_due_ms
+from ambit.ledger.history import window_record
 from ambit.ledger.records import Record
+from ambit.ledger.refusals import RefusalTally
 from ambit.ledger.state import State
 from ambit.ledger.step import Step
 from ambit.ledger.timers import NEVER
+from ambit.ledger.windows import Span
 
 
 class Facts(NamedTuple):
@@ -35,6 +38,7 @@ class Tree:
 
     def __init__(self, state: State | None = None) -> None:
         self.state = State() if state is None else state
+        self._refusals = RefusalTally()
 
     def replay(self, batch: Iterable[changes.AnyChange]) -> None:
         """Takes up changes that were journalled before."""
@@ -49,17 +53,20 @@ class Tree:
         if step.now_ms >= next_due_ms(self.state):
             fall_due(step)
         result = _answer(step, op) if not self.state.restore_pending else ledger_operations.while_restoring(step, op)
+        self._audit_refusals(step, op, result)
         return Outcome(result, *self._facts(step))
 
     def advance(self, now_ms: int) -> Facts:
         """What falls due by `now_ms`: holds that expire and are charged, sessions that nobody holds anything for."""
         step = self._step("", now_ms)
         fall_due(step)
+        for path, counted in self._refusals.due(step.now_ms):
+            step.audit(path, counted)
         return self._facts(step)
 
     def next_due_ms(self) -> int | None:
         """When something may fall due next."""
-        due_ms = next_due_ms(self.state)
+        due_ms = min(next_due_ms(self.state), self._refusals.next_due_ms)
         return None if due_ms == NEVER else due_ms
 
     def _step(self, component: str, now_ms: int) -> Step:
@@ -68,10 +75,40 @@ class Tree:
             state.now_ms = now_ms
         return Step(state, component, state.now_ms)
 
+    def _audit_refusals(self, step: Step, op: wire.AnyOperation, result: wire.AnyResult) -> None:
+        if isinstance(result, wire.Refused):
+            denials, shadow = (result,), False
+        elif isinstance(result, wire.Granted) and result.shadow:
+            denials, shadow = result.shadow, True
+        else:
+            return
+        session = op.path if isinstance(op, wire.Reserve) else ""
+        for denial in denials:
+            first = self._refusals.note(denial, session, step.now_ms, shadow=shadow)
+            if first is not None:
+                step.audit(denial.account, first)
+
     def _facts(self, step: Step) -> Facts:
         if self.state.confirmable:
             session_operations.confirm_kills(step)
+        if self.state.ended:
+            _record_windows(step)
         return Facts(step.changes, step.records)
+
+
+def _record_windows(step: Step) -> None:
+    """Records what was spent in the windows that ended. A change says so, that a replay does not do it again."""
+    ended = list(step.state.ended)
+    step.state.ended.clear()
+    turned: dict[str, None] = {}
+    for each in ended:
+        record = window_record(each.path, each.window, Span(each.start_ms, each.end_ms), each.spent, step.now_ms)
+        if record is not None:
+            step.records.append(record)
+            turned[each.path] = None
+    for path in turned:
+        step.record(changes.WindowsTurned(step.now_ms, path))
+    step.state.ended.clear()
 
 
 def _answer(step: Step, op: wire.AnyOperation) -> wire.AnyResult:
@@ -101,10 +138,10 @@ def _answer(step: Step, op: wire.AnyOperation) -> wire.AnyResult:
         case wire.Adjust():
             return account_operations.adjust(step, op)
         case wire.AcceptClock():
-            return ledger_operations.accept_clock(step)
+            return ledger_operations.accept_clock(step, op)
         case wire.Resume():
             return ledger_operations.resume(step, op)
         case wire.GetHistory():
-            return wire.Invalid("history is read from the records, not from the tree")
+            return session_operations.turn_for_history(step, op)
         case _:
             assert_never(op)

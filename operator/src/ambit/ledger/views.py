@@ -20,7 +20,7 @@ def usage(state: State, account: Account, now_ms: int) -> Usage:
         parent=None if account.parent is None else account.parent.path,
         limits=tuple(
             LimitUsage(limit.window, limit.resource, limit.amount, *standing_of(account, limit, now_ms))
-            for limit in account.allowance.limits
+            for limit in account.limits
         ),
         spent=Amount.of(account.spent_in(LIFETIME_PLACE)),
         held=Amount.of(account.held_in(LIFETIME_PLACE)),
@@ -46,6 +46,7 @@ def _with_session(view: Usage, session: Session, now_ms: int) -> Usage:
         attributes=session.attributes,
         user=session.user,
         labels=session.labels,
+        parked=session.parked_by is not None,
         agent=None if session.agent is None else session.agent.path,
         holds=tuple(
             HoldView(

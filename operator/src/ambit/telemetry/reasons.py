@@ -18,6 +18,8 @@ class SessionEnd(StrEnum):
     """A person, a service or the caller's going away ended it."""
     RUNTIME_EXHAUSTED = "RuntimeExhausted"
     """No further slice of runtime was granted, by the session's own bound or by a Budget above it."""
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    """A Budget above it has no room left, and ends its sessions then (`whenExhausted: Terminate`)."""
     ABANDONED = "Abandoned"
     """Nobody held anything for it any more: its holder is gone."""
     HOST_LOST = "HostLost"

@@ -47,13 +47,13 @@ class LimitWarned(Event, frozen=True, tag="Warned"):
 
 
 class AccountParked(Event, frozen=True, tag="Parked"):
-    """The account is exhausted, and its sessions are to be parked."""
+    """A session was parked, because an account above it is exhausted: take its environment away, keep its state."""
 
     path: str
 
 
 class AccountWoken(Event, frozen=True, tag="Woken"):
-    """The account has room again."""
+    """A parked session may go on: there is room again."""
 
     path: str
 
