@@ -4,11 +4,11 @@ Every request carries a token that the gateway signed for that one pod and that 
 """
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
@@ -106,16 +106,7 @@ class HostClient:
         """Keeps room on the host for a session that is opened there soon (`ambit.isolates.sessions.PLACE_KEPT_S`).
         Raises HostFailed.
         """
-        url = f"{host.url}/v1/sessions/{namespace}/{session}/place"
-        try:
-            async with self._open().put(url, headers=self._authorization(host), timeout=_FOR_A_PLACE) as answer:
-                refusal = await _refusal(answer)
-                if refusal is not None:
-                    raise refusal
-                if answer.status != HTTPStatus.NO_CONTENT:
-                    raise HostFailed(None, f"isolate host {host.namespace}/{host.name} answered {answer.status}")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _gone(host, error) from error
+        await self._tell("PUT", host, f"/v1/sessions/{namespace}/{session}/place", _FOR_A_PLACE)
 
     @asynccontextmanager
     async def run(
@@ -178,23 +169,30 @@ class HostClient:
         """Tells the host of more runtime; `runtime_ms` is all of it, counted from the request that opened the session.
         Raises HostFailed, also where the session is not running there.
         """
-        url = f"{host.url}/v1/sessions/{namespace}/{session}/runtime"
-        headers = {RUNTIME_HEADER: str(runtime_ms)} | self._authorization(host)
-        try:
-            async with self._open().put(url, headers=headers, timeout=_SHORT) as answer:
-                if answer.status != HTTPStatus.NO_CONTENT:
-                    raise HostFailed(None, f"isolate host {host.namespace}/{host.name} answered {answer.status}")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _gone(host, error) from error
+        headers = {RUNTIME_HEADER: str(runtime_ms)}
+        await self._tell("PUT", host, f"/v1/sessions/{namespace}/{session}/runtime", _SHORT, headers)
 
     async def end(self, host: Host, namespace: str, session: str) -> None:
         """Aborts the session; when it returns, nothing of it is left on the host. Raises HostFailed."""
-        url = f"{host.url}/v1/sessions/{namespace}/{session}"
+        await self._tell("DELETE", host, f"/v1/sessions/{namespace}/{session}", _SHORT)
+
+    async def _tell(
+        self,
+        method: str,
+        host: Host,
+        path: str,
+        timeout: aiohttp.ClientTimeout,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """A request whose answer says no more than that it is done. Raises HostFailed."""
+        headers = {**headers, **self._authorization(host)}
         try:
-            async with self._open().delete(url, headers=self._authorization(host), timeout=_SHORT) as answer:
+            async with self._open().request(method, host.url + path, headers=headers, timeout=timeout) as answer:
                 refusal = await _refusal(answer)
                 if refusal is not None:
                     raise refusal
+                if answer.status != HTTPStatus.NO_CONTENT:
+                    raise HostFailed(None, f"isolate host {host.namespace}/{host.name} answered {answer.status}")
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _gone(host, error) from error
 
