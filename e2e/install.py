@@ -16,7 +16,7 @@ import click
 
 from e2e.cluster.cli import provider_of
 from e2e.cluster.commands import run
-from e2e.cluster.errors import ClusterError, Missing
+from e2e.cluster.errors import ClusterError, CommandFailed, Missing
 from e2e.cluster.progress import Progress
 from e2e.cluster.upstream import build, catalogue
 from e2e.images.__main__ import Built, build_images, cache_folder, choose_builder
@@ -39,6 +39,17 @@ class ImagesNotBuilt(ClusterError):
 
     def __str__(self) -> str:
         return self.why
+
+
+@dataclass(eq=False)
+class NotReady(ClusterError):
+    """A part of Ambit was installed and did not become ready. `log` is the end of what it wrote."""
+
+    deployment: str
+    log: str
+
+    def __str__(self) -> str:
+        return f"{self.deployment} was not ready within {READY_WITHIN_S} s; the end of its log:\n{self.log.strip()}"
 
 
 @dataclass(frozen=True)
@@ -129,8 +140,17 @@ def install_chart(kubeconfig: Path, images: Mapping[str, str], progress: Progres
     kubectl = Kubectl.of(kubeconfig, progress)
     for deployment in DEPLOYMENTS:
         with progress.step(f"{deployment} ready"):
-            where = ("--namespace", NAMESPACE, f"--timeout={READY_WITHIN_S}s")
-            kubectl.run("rollout", "status", f"deployment/{deployment}", *where)
+            _wait_ready(kubectl, deployment)
+
+
+def _wait_ready(kubectl: Kubectl, deployment: str) -> None:
+    """Raises NotReady."""
+    of = (f"deployment/{deployment}", "--namespace", NAMESPACE)
+    try:
+        kubectl.run("rollout", "status", *of, f"--timeout={READY_WITHIN_S}s")
+    except CommandFailed as error:
+        # Whoever started the cluster may take it down now, and the Pods' logs with it.
+        raise NotReady(deployment, kubectl.run("logs", *of, "--tail=20", accepted=(0, 1))) from error
 
 
 def uninstall_chart(kubeconfig: Path, progress: Progress) -> None:
