@@ -64,7 +64,7 @@ def _demonstrate(cluster: Cluster, progress: Progress, console: Console) -> bool
     namespace = steps.make_namespace(kubectl)
     steps.add_real_providers(cluster, kubectl, namespace, os.environ, progress)
     steps.apply_quickstart(kubectl, namespace, references, state, progress)
-    progress.say("5/6 both Agents at work, until their Budget is exhausted and the coder's time is over (100 s)")
+    progress.say("5/6 both Agents at work, until their Budget is exhausted and the coder's time is over (two minutes)")
     ran = steps.run_sessions(kubectl, kubeconfig, namespace, progress)
     progress.say("6/6 what happened")
     seen = steps.look(kubectl, namespace, ran, progress)
