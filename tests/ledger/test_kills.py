@@ -1,0 +1,79 @@
+"""A kill is followed until nothing of it acts any more, and how that is known is said."""
+
+import pytest
+
+from ambit.ledger import wire
+from ambit.ledger.changes import Codec
+from ambit.ledger.events import events_of
+from ambit.ledger.wire import Confirmation, KillConfirmed, Killed
+from tests.ledger.builders import AGENT, HOUR_MS, OTHER, SESSION, TEAM, Ledger, a_ledger, calls
+
+
+def confirmations(ledger: Ledger) -> list[wire.AnyEvent]:
+    """Of the last step."""
+    events = [events_of(change) for change in Codec.decode(ledger.journal[-1])]
+    return [event for event in events if isinstance(event, KillConfirmed)]
+
+
+@pytest.mark.parametrize("through_snapshot", [False, True])
+@pytest.mark.parametrize("path", [SESSION, AGENT, TEAM])
+def test_a_kill_is_observed_when_its_holders_have_settled(path: str, through_snapshot: bool) -> None:
+    ledger = a_ledger()
+    ledger.reserve(calls(1), hold="g#1")
+    ledger.reserve(calls(1), hold="g#2")
+    assert ledger.kill(path) == Killed((SESSION,))
+    ledger.pass_time(40)
+    if through_snapshot:
+        ledger.restart(ledger.through_snapshot())
+    ledger.settle(calls(1), "g#1")
+    assert confirmations(ledger) == []
+    ledger.release("g#2")
+    assert confirmations(ledger) == [KillConfirmed(path, Confirmation.OBSERVED, 40)]
+    assert ledger.kill(path) == Killed((), Confirmation.OBSERVED)
+
+
+def test_a_kill_is_presumed_when_a_silent_holders_last_hold_has_expired() -> None:
+    ledger = a_ledger()
+    ledger.open(path=OTHER)
+    ledger.reserve(calls(1), hold="g#1", expires_in_ms=1000)
+    ledger.reserve(calls(1), hold="h#1", expires_in_ms=5000, path=OTHER)
+    ledger.kill(TEAM)
+    ledger.pass_time(1000)
+    assert confirmations(ledger) == []
+    ledger.settle(calls(1), "h#1")
+    assert confirmations(ledger) == [KillConfirmed(TEAM, Confirmation.PRESUMED, 1000)]
+    assert ledger.kill(TEAM) == Killed((), Confirmation.PRESUMED)
+
+
+def test_a_kill_waits_for_no_session_that_was_opened_after_it() -> None:
+    ledger = a_ledger()
+    ledger.reserve(calls(1), hold="g#1")
+    ledger.kill(AGENT)
+    ledger.open(path=OTHER)
+    ledger.reserve(calls(1), hold="g#2", path=OTHER)
+    ledger.settle(calls(1), "g#1")
+    assert confirmations(ledger) == [KillConfirmed(AGENT, Confirmation.OBSERVED, 0)]
+
+
+def test_a_repeated_kill_is_the_same_kill_and_one_of_new_sessions_another() -> None:
+    ledger = a_ledger()
+    ledger.reserve(calls(1), hold="g#1")
+    ledger.kill(AGENT)
+    ledger.pass_time(70)
+    assert ledger.kill(AGENT) == Killed((SESSION,))
+    ledger.settle(calls(1), "g#1")
+    assert confirmations(ledger) == [KillConfirmed(AGENT, Confirmation.OBSERVED, 70)]
+    ledger.open(path=OTHER)
+    ledger.reserve(calls(1), hold="g#2", path=OTHER, expires_in_ms=HOUR_MS)
+    assert ledger.kill(AGENT) == Killed((OTHER,))
+    ledger.settle(calls(1), "g#2")
+    assert confirmations(ledger) == [KillConfirmed(AGENT, Confirmation.OBSERVED, 0)]
+
+
+def test_a_kill_survives_a_crash() -> None:
+    ledger = a_ledger()
+    ledger.reserve(calls(1), hold="g#1")
+    ledger.kill(TEAM)
+    ledger.restart(ledger.replayed())
+    ledger.settle(calls(1), "g#1")
+    assert confirmations(ledger) == [KillConfirmed(TEAM, Confirmation.OBSERVED, 0)]
