@@ -36,6 +36,8 @@ def test_lint_finds_nothing(helm: Helm) -> None:
         ({"replicas": 2}, "replicas"),
         ({"gateway": {"replica": 2}}, "replica"),
         ({"ledger": {"replicas": 2}}, "replicas"),
+        ({"ledger": {"replicas": 3, "postgres": {"url": "postgres://a@db/a"}}}, "replicas"),
+        ({"ledger": {"postgres": {"url": "mysql://a@db/a"}}}, "url"),
         ({"gateway": {"replicas": 0}}, "replicas"),
         ({"ledger": {"storage": {"size": "1 GB"}}}, "size"),
         ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
@@ -80,6 +82,24 @@ def test_the_ledger_is_never_doubled_and_its_volume_stays(render: Render) -> Non
     assert (ledger["spec"]["replicas"], ledger["spec"]["strategy"]) == (1, {"type": "Recreate"})
     (claim,) = of_kind(manifests, "PersistentVolumeClaim")
     assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_with_postgres_a_second_ledger_stands_by_and_there_is_no_volume(render: Render) -> None:
+    postgres = {"url": "postgres://ambit@db-1,db-2/ambit", "passwordSecret": {"name": "db", "key": "pass"}}
+    manifests = render(ledger={"replicas": 2, "postgres": postgres})
+    (ledger,) = [m for m in of_kind(manifests, "Deployment") if m["metadata"]["name"] == "ambit-ledger"]
+    assert ledger["spec"]["replicas"] == 2
+    assert ledger["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": "100%"}
+    assert of_kind(manifests, "PersistentVolumeClaim") == []
+    pod = ledger["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    environ = {each["name"]: each["value"] for each in container["env"]}
+    assert environ["AMBIT_LEDGER_STORE"] == postgres["url"]
+    assert "AMBIT_LEDGER_DATA" not in environ
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "postgres"]
+    assert volume["secret"] == {"secretName": "db", "items": [{"key": "pass", "path": "password"}]}
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "postgres"]
+    assert environ["AMBIT_LEDGER_STORE_PASSWORD_FILE"] == f"{mount['mountPath']}/password"
 
 
 def test_no_component_has_a_wildcard_or_reads_secrets_of_others(render: Render) -> None:
