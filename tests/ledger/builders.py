@@ -70,13 +70,17 @@ class Ledger:
 
     def _check(self, before: Mapping[invariant.Place, invariant.Standing], changes: list[AnyChange]) -> None:
         self.last_changes = changes
-        if changes:
-            self.journal.append(Codec.encode(changes))
+        self.note(changes)
         now_ms = self.tree.state.now_ms
         after = invariant.standings(self.tree.state, now_ms)
         assert invariant.violations_of_step(before, after) == []
         assert invariant.violations(self.tree.state, now_ms) == []
         assert self.watch.violations() == []
+
+    def note(self, changes: list[AnyChange]) -> None:
+        """Journals changes that were made to the tree by another way."""
+        if changes:
+            self.journal.append(Codec.encode(changes))
 
     def restart(self, tree: Tree) -> None:
         """Goes on with a tree that was taken up."""

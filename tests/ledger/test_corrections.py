@@ -1,0 +1,131 @@
+"""What people do to the ledger itself: correct what is spent, take up a backup; and what they ask of holds."""
+
+import pytest
+
+from ambit.ledger import wire
+from ambit.ledger.amounts import Amount, Resource, Window
+from ambit.ledger.changes import RestoreBegun
+from ambit.ledger.wire import Adjusted, Forbidden, Granted, HoldPolicy, Invalid, RefusalReason, Refused, Resumed
+from tests.ledger.builders import (
+    AGENT,
+    HOUR_MS,
+    MINUTE_MS,
+    ORGANISATION,
+    OTHER,
+    SESSION,
+    TEAM,
+    Ledger,
+    a_ledger,
+    a_limit,
+    calls,
+    tokens,
+)
+
+
+def adjust(ledger: Ledger, path: str, amount: int, component: str = "operator") -> wire.AnyResult:
+    return ledger.do(wire.Adjust(path, Resource.MODEL_CALLS, amount, "billed twice", "ada"), component)
+
+
+def test_an_adjustment_corrects_an_account_and_all_above_it() -> None:
+    ledger = a_ledger(a_limit(10))
+    assert adjust(ledger, AGENT, 7) == Adjusted()
+    for path in (AGENT, TEAM, ORGANISATION):
+        assert ledger.usage(path).spent == calls(7)
+    assert ledger.usage(SESSION).spent == Amount()
+    assert isinstance(ledger.reserve(calls(4)), Refused)
+    adjust(ledger, TEAM, -2)
+    assert (ledger.usage(AGENT).spent, ledger.usage(TEAM).spent) == (calls(7), calls(5))
+    assert ledger.reserve(calls(5)) == Granted(calls(5))
+
+
+def test_an_adjustment_takes_no_window_below_nothing() -> None:
+    ledger = a_ledger(a_limit(10, Window.MINUTE), a_limit(20))
+    adjust(ledger, TEAM, 6)
+    ledger.pass_time(MINUTE_MS)
+    adjust(ledger, TEAM, 1)
+    adjust(ledger, TEAM, -5)
+    assert [(view.spent, view.window) for view in ledger.usage(TEAM).limits] == [
+        (0, Window.MINUTE),
+        (2, Window.LIFETIME),
+    ]
+    ledger.reserve(calls(10), hold="g#1")
+    assert isinstance(ledger.reserve(calls(1)), wire.Wait)
+
+
+def test_what_cannot_be_adjusted() -> None:
+    ledger = a_ledger()
+    assert isinstance(adjust(ledger, TEAM, 1, "gateway"), Forbidden)
+    assert adjust(ledger, "budget/n/none", 1) == wire.UnknownAccount("budget/n/none")
+    adjust(ledger, ORGANISATION, 3)
+    assert isinstance(adjust(ledger, TEAM, -1), Invalid), "less than nothing was spent there"
+    assert isinstance(adjust(ledger, ORGANISATION, -4), Invalid)
+    assert ledger.usage(ORGANISATION).spent == calls(3)
+
+
+# -- a backup
+
+
+@pytest.fixture
+def restored() -> Ledger:
+    """A ledger that was taken up from a backup."""
+    ledger = a_ledger(a_limit(10))
+    change = RestoreBegun(ledger.now_ms)
+    ledger.tree.replay([change])
+    ledger.note([change])
+    return ledger
+
+
+def resume(ledger: Ledger, *spent: wire.SpentSince, forget: bool = False, by: str = "operator") -> wire.AnyResult:
+    return ledger.do(wire.Resume("the disk was lost", "ada", spent, forget), by)
+
+
+def test_a_restored_ledger_refuses_until_it_is_told_what_was_spent_since(restored: Ledger) -> None:
+    for op in (
+        wire.Reserve("g#1", SESSION, calls(1), calls(1), HOUR_MS),
+        wire.Open(OTHER, AGENT, HOUR_MS),
+        wire.PutAccount("budget/n/b"),
+        wire.Kill(TEAM, "why", "ada"),
+    ):
+        result = restored.do(op, "operator")
+        assert isinstance(result, Refused)
+        assert result.reason is RefusalReason.RESTORE_PENDING
+    restored.restart(restored.replayed())
+    assert resume(restored, wire.SpentSince(SESSION, calls(8))) == Resumed()
+    assert ledger_spent(restored) == calls(8)
+    assert isinstance(restored.reserve(calls(3)), Refused)
+    assert restored.reserve(calls(2)) == Granted(calls(2))
+
+
+def ledger_spent(ledger: Ledger) -> Amount:
+    return ledger.usage(ORGANISATION).spent
+
+
+def test_forgetting_is_said_and_not_assumed(restored: Ledger) -> None:
+    assert isinstance(resume(restored), Invalid)
+    assert isinstance(resume(restored, wire.SpentSince(SESSION, calls(1)), forget=True), Invalid)
+    assert isinstance(resume(restored, forget=True, by="gateway"), Forbidden)
+    unknown = wire.SpentSince("session/n/none", calls(1))
+    assert resume(restored, wire.SpentSince(TEAM, calls(1)), unknown) == wire.UnknownAccount("session/n/none")
+    assert resume(restored, forget=True) == Resumed()
+    assert ledger_spent(restored) == Amount()
+    assert isinstance(resume(restored, forget=True), Invalid), "once"
+
+
+# -- full holds
+
+
+@pytest.mark.parametrize("path", [TEAM, ORGANISATION])
+def test_where_holds_are_full_a_hold_grows_in_time_only(path: str) -> None:
+    ledger = a_ledger()
+    parent = ORGANISATION if path == TEAM else None
+    ledger.do(wire.PutAccount(path, (), parent, holds=HoldPolicy.FULL), "operator")
+    opened = ledger.open(path=OTHER)
+    assert opened == wire.Opened(False, {"user": "u"}, HoldPolicy.FULL)
+    ledger.reserve(tokens(5), hold="h")
+    assert isinstance(ledger.extend(1, tokens(1)), Invalid)
+    assert ledger.extend(1) == Granted(Amount())
+    ledger.reserve(Amount(runtime_ms=5), hold="slice")
+    assert ledger.extend(1, Amount(runtime_ms=5, gpu_time_ms=5), hold="slice") == Granted(
+        Amount(runtime_ms=5, gpu_time_ms=5)
+    )
+    assert ledger.usage(TEAM).held == Amount(tokens=5, runtime_ms=10, gpu_time_ms=5)
