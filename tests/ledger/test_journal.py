@@ -94,25 +94,39 @@ def test_snapshots_keep_the_files_from_growing(data: Path, journal: SqliteJourna
     assert sizes[-1] <= sizes[3]
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "missing"])
-def test_a_damaged_snapshot_is_not_adopted(data: Path, journal: SqliteJournal, damage: str) -> None:
+@pytest.fixture
+def snapshot(data: Path, journal: SqliteJournal) -> Path:
+    """The file of a snapshot that was written, and not adopted."""
     append(journal, b"first")
-    journal_reader = SqliteReader(data)
-    journal_reader.write_snapshot(1, [b"a chunk", b"another chunk"])
-    journal_reader.close()
-    path = path_of(data, 1)
-    whole = path.read_bytes()
-    match damage:
-        case "cut":
-            path.write_bytes(whole[:-3])
-        case "flipped":
-            path.write_bytes(whole[:10] + b"?" + whole[11:])
-        case _:
-            path.unlink()
+    reader = SqliteReader(data)
+    reader.write_snapshot(1, [b"a chunk", b"another chunk"])
+    reader.close()
+    return path_of(data, 1)
+
+
+@pytest.mark.parametrize("kept_bytes", [None, 0, 5, -3, -8])
+def test_a_snapshot_that_is_cut_or_missing_is_not_adopted(
+    journal: SqliteJournal, snapshot: Path, kept_bytes: int | None
+) -> None:
+    if kept_bytes is None:
+        snapshot.unlink()
+    else:
+        snapshot.write_bytes(snapshot.read_bytes()[:kept_bytes])
     with pytest.raises(JournalError):
         journal.adopt_snapshot(1)
     assert journal.snapshot() is None
     assert [batch.changes for batch in journal.batches(0)] == [b"first"]
+
+
+def test_a_snapshot_that_was_damaged_is_not_taken_up(journal: SqliteJournal, snapshot: Path) -> None:
+    journal.adopt_snapshot(1)
+    whole = snapshot.read_bytes()
+    for place in range(len(whole)):
+        snapshot.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        damaged = journal.snapshot()
+        assert damaged is not None
+        with pytest.raises(JournalError):
+            list(damaged.chunks)
 
 
 def test_it_syncs_every_commit_to_the_disk(tmp_path: Path) -> None:

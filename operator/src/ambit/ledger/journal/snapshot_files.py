@@ -36,6 +36,9 @@ def write(folder: Path, upto: int, chunks: Iterable[bytes]) -> None:
             file.write(_FRAME.pack(_END, count))
             file.flush()
             os.fsync(file.fileno())
+        with unfinished.open("rb") as file:
+            for _ in _frames(file, unfinished):  # read again here, so that the writer need not when it adopts it
+                pass
         unfinished.rename(path)
         sync_folder(folder)
     except OSError as error:
@@ -70,6 +73,16 @@ def _frames(file: BinaryIO, path: Path) -> Iterator[bytes]:
             raise JournalError(f"{path} is damaged in chunk {count}: restore the journal from a backup")
         count += 1
         yield chunk
+
+
+def is_whole(folder: Path, upto: int) -> bool:
+    """Whether the file is there to its last frame. Does not read it: it may be large."""
+    try:
+        with path_of(folder, upto).open("rb") as file:
+            file.seek(-_FRAME.size, os.SEEK_END)
+            return _FRAME.unpack(file.read())[0] == _END
+    except OSError:
+        return False
 
 
 def drop_all_but(folder: Path, upto: int | None) -> None:

@@ -211,8 +211,8 @@ class SqliteJournal:
     def adopt_snapshot(self, upto: int) -> None:
         if self._upto is not None and upto <= self._upto:
             raise JournalError(f"the snapshot of {upto} is no newer than that of {self._upto}")
-        for _ in snapshot_files.read(self._folder, upto):  # whole and undamaged, before anything is dropped for it
-            pass
+        if not snapshot_files.is_whole(self._folder, upto):
+            raise JournalError(f"there is no whole snapshot of {upto}")
         with _errors(), self._transaction("adopt"):
             self._ask_for_the_epoch()
             self._connection.execute("UPDATE ledger SET snapshot_upto = ?", (upto,))
