@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.changes import AnyChange, Codec
+from ambit.ledger.clock import Clock
+from ambit.ledger.history import windows_of
 from ambit.ledger.journal import Batch, JournalError, Store
-from ambit.ledger.records import Record
+from ambit.ledger.records import Record, RecordKind
 from ambit.ledger.replay import Replay
 from ambit.ledger.tree import Outcome, Tree
 from ambit.telemetry import metrics
@@ -65,7 +67,8 @@ class Writer:
         self.epoch = 0
         self._store = store
         self._committed = committed
-        self._now_ms = now_ms
+        self._wall_ms = now_ms
+        self._clock = Clock(now_ms(), self._monotonic_ms())
         self._compact_after_changes = compact_after_changes
         self._changes_since_snapshot = 0
         self._sequence = 0
@@ -95,6 +98,7 @@ class Writer:
             replay = Replay(upto or 0, [chunk async for chunk in self._store.snapshot()])
         async for batch in self._store.batches(replay.sequence):
             replay.take(batch)
+        self._clock = Clock(self._wall_ms(), self._monotonic_ms())
         self.tree, self._sequence, self._changes_since_snapshot = replay.tree, replay.sequence, replay.changes
         self._confirmed_s = self._now_s()
         metrics.LEDGER_REPLAY_SECONDS.set(self._now_s() - began_s)
@@ -109,11 +113,12 @@ class Writer:
             raise LedgerStopped("the ledger waits for its journal's word that it is the writer")
         results: list[wire.AnyResult] = []
         try:
+            now_ms = self._read_clock()
             for op in ops:
                 if self._store.settling_only() and _grows(op):
                     results.append(_no_space(op))
                     continue
-                outcome = self.tree.apply(component, op, self._now_ms())
+                outcome = self.tree.apply(component, op, now_ms)
                 results.append(outcome.result)
                 self._gathering.add(outcome)
         except BaseException as error:
@@ -124,6 +129,14 @@ class Writer:
             self._wake.set()
             await asyncio.shield(seen.done)
         return results
+
+    async def history(self, op: wire.GetHistory) -> wire.History:
+        """What an account spent in the windows that ended, from what is on disk. Raises LedgerStopped."""
+        try:
+            records = [each async for each in self._store.records(RecordKind.WINDOW, op.path)]
+        except JournalError as error:
+            raise LedgerStopped(f"the journal cannot be read: {error}") from error
+        return wire.History(windows_of(records, op.window))
 
     def is_confirmed(self) -> bool:
         """Whether the journal has said lately enough that this is the writer: only then is anything answered."""
@@ -150,12 +163,12 @@ class Writer:
 
     async def _until_something_is_due(self) -> None:
         due_ms = self.tree.next_due_ms()
-        timeout_s = HEARTBEAT_S if due_ms is None else min(max(due_ms - self._now_ms(), 0) / 1000, HEARTBEAT_S)
+        timeout_s = HEARTBEAT_S if due_ms is None else min(max(due_ms - self._read_clock(), 0) / 1000, HEARTBEAT_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
         self._wake.clear()
-        due = self.tree.advance(self._now_ms())
+        due = self.tree.advance(self._read_clock())
         self._gathering.changes.extend(due.changes)
         self._gathering.records.extend(due.records)
 
@@ -212,6 +225,15 @@ class Writer:
                 await self._snapshot
         with suppress(JournalError):  # all that was answered is on disk, and this writer is over
             await self._store.close()
+
+    def _read_clock(self) -> int:
+        """The ledger's time. A doubt of the wall clock is journalled."""
+        reading = self._clock.read(self.tree.state, self._wall_ms(), self._monotonic_ms())
+        self._gathering.changes.extend(reading.changes)
+        return reading.now_ms
+
+    def _monotonic_ms(self) -> int:
+        return int(self._now_s() * 1000)
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()
