@@ -277,3 +277,19 @@ async def test_calls_made_together_go_together(tmp_path: Path) -> None:
             metrics = (await http.get("/metrics")).text
         (count,) = [line for line in metrics.splitlines() if line.startswith("ambit_ledger_commit_changes_count")]
         assert float(count.split()[1]) < 20, "three to set up, and a few for all three hundred"
+
+
+async def test_corrections_and_history_go_over_the_wire(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as server:
+        await a_session(server, calls=9)
+        async with server.client("operator") as operator:
+            adjust = wire.Adjust(BUDGET, Resource.MODEL_CALLS, 3, "they were made elsewhere", "ada")
+            assert await operator.adjust(adjust) == wire.Adjusted()
+            assert (await operator.usage(wire.GetUsage(BUDGET))).spent == Amount(model_calls=3)
+            assert await operator.accept_clock(wire.AcceptClock("it is right", "ada")) == wire.ClockAccepted()
+        async with server.client() as client:
+            assert await client.history(wire.GetHistory(BUDGET)) == wire.History(())
+            with pytest.raises(AccountUnknown):
+                await client.history(wire.GetHistory("budget/n/none"))
+            with pytest.raises(OperationForbidden):
+                await client.adjust(adjust)

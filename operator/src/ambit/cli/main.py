@@ -12,7 +12,7 @@ COMMANDS = {
     "kill": "ambit.cli.sessions",
     "operator": "ambit.cli.processes",
     "gateway": "ambit.cli.processes",
-    "ledger": "ambit.cli.processes",
+    "ledger": "ambit.cli.ledger",
     "isolate-host": "ambit.cli.processes",
     "drain": "ambit.cli.processes",
 }

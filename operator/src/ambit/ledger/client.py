@@ -207,6 +207,10 @@ class LedgerClient:
         """Looks at the sessions under an account or of a namespace."""
         return _expected(await self._answer(op, deadline_s), wire.Sessions)
 
+    async def history(self, op: wire.GetHistory, *, deadline_s: float | None = None) -> wire.History:
+        """Looks at what an account spent in the windows that ended."""
+        return _expected(await self._answer(op, deadline_s), wire.History)
+
     # -- accounts: the operator's alone --------------------------------------
     async def put_account(self, op: wire.PutAccount, *, deadline_s: float | None = None) -> wire.AccountPut:
         """Makes a Budget's or Agent's account, or sets its limits."""
@@ -215,6 +219,14 @@ class LedgerClient:
     async def remove_account(self, op: wire.RemoveAccount, *, deadline_s: float | None = None) -> wire.AccountRemoved:
         """Removes an account, killing its sessions."""
         return _expected(await self._answer(op, deadline_s), wire.AccountRemoved)
+
+    async def adjust(self, op: wire.Adjust, *, deadline_s: float | None = None) -> wire.Adjusted:
+        """Corrects what is spent."""
+        return _expected(await self._answer(op, deadline_s), wire.Adjusted)
+
+    async def accept_clock(self, op: wire.AcceptClock, *, deadline_s: float | None = None) -> wire.ClockAccepted:
+        """Says that a clock which jumped forward is right."""
+        return _expected(await self._answer(op, deadline_s), wire.ClockAccepted)
 
     # -- events ------------------------------------------------------------
     async def events(self, *, silence_ms: int | None = None, heard: Heard = _nothing) -> AsyncGenerator[wire.AnyEvent]:

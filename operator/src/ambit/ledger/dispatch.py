@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ambit.ledger import wire
+from ambit.ledger import older_answers, wire
 from ambit.ledger.amounts import RESOURCES
 from ambit.ledger.writer import LedgerStopped, Writer
 from ambit.telemetry import metrics
@@ -32,14 +32,20 @@ class Dispatcher:
             raw = _batch.decode(body).ops
         except msgspec.MsgspecError as error:
             raise NotABatch(f"the body is no batch of operations: {error}") from error
-        if self.writer is None:
+        writer = self.writer
+        if writer is None:
             raise LedgerStopped("this ledger is not the writer: it stands by")
         decoded = [_decode(each) for each in raw]
         ops = [each for each in decoded if not isinstance(each, wire.Invalid)]
-        answers = iter(await self.writer.apply(component, ops))
+        answers = iter(await writer.apply(component, ops))
         results = [each if isinstance(each, wire.Invalid) else next(answers) for each in decoded]
+        for place, op in enumerate(decoded):
+            if isinstance(op, wire.GetHistory) and isinstance(results[place], wire.History):
+                results[place] = await writer.history(op)
         for op, result in zip(decoded, results, strict=True):
             _count(component, op, result)
+        if version == 1:
+            return older_answers.encode(decoded, results)
         return msgspec.json.encode(wire.Results(results))
 
 
@@ -57,10 +63,12 @@ def _count(component: str, op: wire.AnyOperation | wire.Invalid, result: wire.An
         for index in result.overrun.vector():
             metrics.LEDGER_OVERRUNS.labels(RESOURCES[index]).inc()
     if isinstance(result, wire.Denial):
-        metrics.LEDGER_REFUSALS.labels(
-            type(result).__name__,
-            result.reason,
-            result.account.partition("/")[0],
-            result.window or "",
-            result.resource or "",
-        ).inc()
+        _count_refusal(type(result).__name__, result)
+    elif isinstance(result, wire.Granted):
+        for denial in result.shadow:
+            _count_refusal("Shadow", denial)
+
+
+def _count_refusal(answer: str, denial: wire.Denial) -> None:
+    kind = denial.account.partition("/")[0]
+    metrics.LEDGER_REFUSALS.labels(answer, denial.reason, kind, denial.window or "", denial.resource or "").inc()

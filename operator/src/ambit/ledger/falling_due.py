@@ -2,15 +2,14 @@
 
 from ambit.ledger import changes
 from ambit.ledger.accounts import Account, Ending, Session
-from ambit.ledger.allowance import LIFETIME_PLACE
 from ambit.ledger.amounts import Amount
 from ambit.ledger.audit import AuditedLoss
 from ambit.ledger.ending import close_session
-from ambit.ledger.history import SessionUsage, session_record
-from ambit.ledger.paths import kind_of
+from ambit.ledger.history import session_record
 from ambit.ledger.policy_operations import wake_due, warn
 from ambit.ledger.state import FOLD_AFTER_MS, State, is_idle
 from ambit.ledger.step import Step
+from ambit.ledger.views import session_usage
 from ambit.telemetry.reasons import SessionEnd
 
 
@@ -55,21 +54,5 @@ def _look_at(step: Step, account: Account, session: Session) -> None:
 
 def _fold(step: Step, account: Account, session: Session, ending: Ending) -> None:
     """Its usage goes to the records; what it spent is in the accounts above it since it was spent."""
-    step.records.append(session_record(_final_usage(account, session, ending), step.now_ms))
+    step.records.append(session_record(session_usage(account, session, ending.at_ms), step.now_ms))
     step.record(changes.SessionFolded(step.now_ms, account.path))
-
-
-def _final_usage(account: Account, session: Session, ending: Ending) -> SessionUsage:
-    above = tuple(each.path for each in account.chain()[1:])
-    agent = next((path for path in above if kind_of(path) == "agent"), None)
-    return SessionUsage(
-        path=account.path,
-        above=above,
-        agent=agent if session.agent is None else session.agent.path,
-        user=session.user,
-        labels=session.labels,
-        opened_ms=session.opened_ms,
-        ended_ms=ending.at_ms,
-        reason=ending.reason,
-        spent=account.spent_in(LIFETIME_PLACE),
-    )

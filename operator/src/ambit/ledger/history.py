@@ -45,7 +45,9 @@ class SessionUsage(msgspec.Struct, frozen=True, array_like=True):
     labels: dict[str, str]
     opened_ms: int
     ended_ms: int
-    reason: SessionEnd
+    """Of one that is open, when it was looked at."""
+    reason: SessionEnd | None
+    """None: it is open."""
     spent: Vector
 
 
@@ -122,7 +124,8 @@ def to_csv(sessions: Iterable[SessionUsage], by: Iterable[str]) -> Iterator[str]
 
 
 _UNITS = {Resource.RUNTIME: "_seconds", Resource.GPU_TIME: "_seconds", Resource.PAYMENTS: "_usd"}
-_PLACES = {Resource.USD: 9, Resource.PAYMENTS: 9, Resource.RUNTIME: 3, Resource.GPU_TIME: 3}
+PLACES = {Resource.USD: 9, Resource.PAYMENTS: 9, Resource.RUNTIME: 3, Resource.GPU_TIME: 3}
+"""How many decimal places people's units have: dollars, seconds. Of the others, none."""
 
 
 def _columns(group: str) -> tuple[str, ...]:
@@ -146,7 +149,7 @@ def _values(group: str, usage: SessionUsage) -> tuple[str, ...]:
 
 
 def _text(resource: Resource, amount: int) -> str:
-    places = _PLACES.get(resource, 0)
+    places = PLACES.get(resource, 0)
     if not places:
         return str(amount)
     whole, part = divmod(abs(amount), 10**places)

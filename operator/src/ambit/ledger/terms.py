@@ -141,5 +141,17 @@ class Terms:
 
 def _count(batch: Sequence[changes.AnyChange]) -> None:
     for change in batch:
-        if isinstance(change, changes.HoldExpired):
-            metrics.LEDGER_EXPIRED_HOLDS.inc()
+        match change:
+            case changes.HoldExpired():
+                metrics.LEDGER_EXPIRED_HOLDS.inc()
+            case changes.KillEnded():
+                metrics.LEDGER_KILL_SECONDS.labels(change.how).observe(change.after_ms / 1000)
+            case changes.LimitReached():
+                kind = change.path.partition("/")[0]
+                metrics.LEDGER_WARNINGS.labels(kind, change.window, change.resource, str(change.percent)).inc()
+            case changes.SessionParked():
+                metrics.LEDGER_PARKED.inc()
+            case changes.SessionWoken():
+                metrics.LEDGER_WOKEN.inc()
+            case _:
+                pass

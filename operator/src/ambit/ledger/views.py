@@ -6,6 +6,8 @@ from ambit.ledger.accounts import Account, Session
 from ambit.ledger.admission import standing_of
 from ambit.ledger.allowance import LIFETIME_PLACE
 from ambit.ledger.amounts import Amount
+from ambit.ledger.history import SessionUsage
+from ambit.ledger.paths import kind_of
 from ambit.ledger.state import State
 from ambit.ledger.wire import HoldView, LimitUsage, Usage
 from ambit.ledger.wire import State as AccountState
@@ -30,6 +32,23 @@ def usage(state: State, account: Account, now_ms: int) -> Usage:
         enforcement=account.allowance.enforcement,
     )
     return view if account.session is None else _with_session(view, account.session, now_ms)
+
+
+def session_usage(account: Account, session: Session, at_ms: int) -> SessionUsage:
+    """What a session used until `at_ms`, and all that its usage is counted by."""
+    above = tuple(each.path for each in account.chain()[1:])
+    agent = next((path for path in above if kind_of(path) == "agent"), None)
+    return SessionUsage(
+        path=account.path,
+        above=above,
+        agent=agent if session.agent is None else session.agent.path,
+        user=session.user,
+        labels=session.labels,
+        opened_ms=session.opened_ms,
+        ended_ms=at_ms,
+        reason=None if session.ending is None else session.ending.reason,
+        spent=account.spent_in(LIFETIME_PLACE),
+    )
 
 
 def state_of(account: Account) -> AccountState:

@@ -83,9 +83,17 @@ LEDGER_OPERATIONS = Counter(
 )
 LEDGER_REFUSALS = Counter(
     "ambit_ledger_refusals_total",
-    "Holds that were not granted: result is Refused (final) or Wait; kind is that of the account in the way.",
+    "Holds that were not granted: result is Refused (final) or Wait; kind is that of the account in the way. Shadow: "
+    "it was granted, and an account in Shadow would have refused it.",
     ["result", "reason", "kind", "window", "resource"],
 )
+LEDGER_WARNINGS = Counter(
+    "ambit_ledger_warnings_total",
+    "Percentages of limits (`warnAt`) that what is spent has reached, each once in a window.",
+    ["kind", "window", "resource", "percent"],
+)
+LEDGER_PARKED = Counter("ambit_ledger_parked_sessions_total", "Sessions that an exhausted account parked.")
+LEDGER_WOKEN = Counter("ambit_ledger_woken_sessions_total", "Parked sessions that were let go on.")
 LEDGER_EXPIRED_HOLDS = Counter(
     "ambit_ledger_expired_holds_total", "Holds that nobody settled in time; each was charged in full."
 )
@@ -93,6 +101,13 @@ LEDGER_OVERRUNS = Counter(
     "ambit_ledger_overruns_total",
     "Settlements above their hold, by resource: each is a defect of the holder's bound.",
     ["resource"],
+)
+LEDGER_KILL_SECONDS = Histogram(
+    "ambit_ledger_kill_seconds",
+    "From a kill until nothing of its subtree acted any more, by how that is known: Observed, or Presumed of a holder "
+    "that kept silent until all that it held had expired.",
+    ["how"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600),
 )
 LEDGER_COMMIT_SECONDS = Histogram(
     "ambit_ledger_commit_seconds",

@@ -1,0 +1,210 @@
+"""What the tree has recorded beside its changes: the audit, and what was spent in windows that ended."""
+
+from ambit.ledger import wire
+from ambit.ledger.amounts import Amount, Resource, Window
+from ambit.ledger.audit import (
+    AnyEntry,
+    AuditedAdjustment,
+    AuditedClock,
+    AuditedCorrection,
+    AuditedKill,
+    AuditedLimits,
+    AuditedLoss,
+    AuditedOverrun,
+    AuditedRefusal,
+    AuditedRefusals,
+    AuditedRemoval,
+    AuditedRestore,
+    AuditedTopUp,
+    Verified,
+    entry_of,
+    verify,
+)
+from ambit.ledger.changes import ClockDoubted, RestoreBegun
+from ambit.ledger.history import windows_of
+from ambit.ledger.records import Record, RecordKind
+from ambit.ledger.snapshot import restore, take
+from ambit.ledger.wire import Enforcement, TopUp
+from tests.ledger.builders import (
+    AGENT,
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    ORGANISATION,
+    SESSION,
+    TEAM,
+    Ledger,
+    a_ledger,
+    a_limit,
+    calls,
+    tokens,
+)
+
+
+def audit_of(ledger: Ledger) -> list[Record]:
+    """The records of the audit, after the head of the tree has vouched for them."""
+    records = [record for record in ledger.records if record.kind is RecordKind.AUDIT]
+    assert isinstance(verify(records, ledger.tree.state.audit_head), Verified)
+    assert ledger.replayed().state.audit_head == ledger.tree.state.audit_head
+    return records
+
+
+def entries(ledger: Ledger, kind: type[AnyEntry]) -> list[tuple[str, AnyEntry]]:
+    """What the audit says of one kind, and where."""
+    return [(record.path, found) for record in audit_of(ledger) if isinstance(found := entry_of(record), kind)]
+
+
+def history(ledger: Ledger, path: str, window: Window | None = None) -> list[tuple[Window, Amount]]:
+    """What was recorded of an account's windows."""
+    records = [each for each in ledger.records if each.kind is RecordKind.WINDOW and each.path == path]
+    return [(each.window, each.spent) for each in windows_of(records, window)]
+
+
+# -- the audit
+
+
+def test_limits_removals_and_top_ups_are_audited_when_they_change_something() -> None:
+    ledger = a_ledger(a_limit(10, Window.DAY))
+    put = wire.PutAccount(
+        TEAM, (a_limit(10, Window.DAY),), ORGANISATION, top_ups=(TopUp("a", Window.DAY, Resource.MODEL_CALLS, 5),)
+    )
+    for _ in range(3):
+        ledger.do(put, "operator")
+        ledger.remove("budget/n/none")
+    ledger.remove(TEAM)
+    ledger.remove(TEAM)
+    changed = [entry for path, entry in entries(ledger, AuditedLimits) if path == TEAM]
+    assert changed == [AuditedLimits((a_limit(10, Window.DAY),), "Etc/UTC")] * 2
+    assert entries(ledger, AuditedTopUp) == [(TEAM, AuditedTopUp("a", Window.DAY, Resource.MODEL_CALLS, 5))]
+    assert entries(ledger, AuditedRemoval) == [(TEAM, AuditedRemoval())]
+
+
+def test_kills_losses_corrections_and_overruns_are_audited() -> None:
+    ledger = a_ledger()
+    ledger.reserve(tokens(10), hold="lost", expires_in_ms=1000)
+    ledger.reserve(tokens(10), hold="h")
+    ledger.settle(tokens(12))
+    ledger.pass_time(1000)
+    ledger.settle(tokens(4), "lost")
+    ledger.kill(TEAM)
+    ledger.kill(TEAM)
+    assert entries(ledger, AuditedOverrun) == [(SESSION, AuditedOverrun("gateway", "h", tokens(2)))]
+    assert entries(ledger, AuditedLoss) == [(SESSION, AuditedLoss("gateway", "lost", tokens(10)))]
+    assert entries(ledger, AuditedCorrection) == [(SESSION, AuditedCorrection("gateway", "lost", tokens(4)))]
+    assert entries(ledger, AuditedKill) == [(TEAM, AuditedKill("runs amok", "ada", 1))]
+
+
+def test_corrections_clocks_and_restores_are_audited_with_their_reasons() -> None:
+    ledger = a_ledger()
+    ledger.do(wire.Adjust(TEAM, Resource.TOKENS, 5, "invoice 7", "ada"), "operator")
+    state = ledger.tree.state
+    for change in (ClockDoubted(state.now_ms), RestoreBegun(state.now_ms)):
+        state.evolve(change)
+    ledger.do(wire.Resume("a disk died", "ada", forget=True), "operator")
+    ledger.do(wire.AcceptClock("the node had slept", "ada"), "operator")
+    records = [entry_of(each) for each in ledger.records if each.kind is RecordKind.AUDIT]
+    assert AuditedAdjustment(Resource.TOKENS, 5, "invoice 7", "ada") in records
+    assert AuditedRestore(None, "a disk died", "ada") in records
+    assert AuditedClock("the node had slept", "ada") in records
+
+
+def test_a_bound_that_refuses_on_and_on_is_audited_at_once_and_then_by_the_minute() -> None:
+    ledger = a_ledger(a_limit(1, Window.DAY))
+    for _ in range(5):
+        ledger.reserve(calls(2))
+    (first,) = entries(ledger, AuditedRefusal)
+    limit = wire.RefusalReason.LIMIT_EXCEEDED
+    assert first == (TEAM, AuditedRefusal(limit, SESSION, Window.DAY, Resource.MODEL_CALLS, 1, 0, 0, 2))
+    assert ledger.tree.next_due_ms() == ledger.now_ms + MINUTE_MS
+    ledger.pass_time(MINUTE_MS)
+    (counted,) = entries(ledger, AuditedRefusals)
+    assert counted == (TEAM, AuditedRefusals(limit, Window.DAY, Resource.MODEL_CALLS, 4, MINUTE_MS))
+    ledger.pass_time(MINUTE_MS)
+    assert len(entries(ledger, AuditedRefusals)) == 1
+
+
+def test_what_shadow_would_have_refused_is_audited_as_such() -> None:
+    ledger = a_ledger()
+    shadow = wire.PutAccount(TEAM, (a_limit(1, Window.DAY),), ORGANISATION, enforcement=Enforcement.SHADOW)
+    ledger.do(shadow, "operator")
+    ledger.reserve(calls(2))
+    ((_, entry),) = entries(ledger, AuditedRefusal)
+    assert isinstance(entry, AuditedRefusal)
+    assert entry.shadow
+
+
+def test_the_chain_goes_on_through_a_restart_from_a_snapshot() -> None:
+    ledger = a_ledger()
+    ledger.restart(ledger.through_snapshot(ledger.replayed()))
+    ledger.kill(TEAM)
+    records = [record for record in ledger.records if record.kind is RecordKind.AUDIT]
+    assert isinstance(verify(records, ledger.tree.state.audit_head), Verified)
+
+
+# -- windows
+
+
+def spend(ledger: Ledger, amount: Amount) -> None:
+    hold = f"spent-{len(ledger.journal)}"
+    ledger.reserve(amount, hold=hold)
+    ledger.settle(amount, hold)
+
+
+def test_what_a_window_has_seen_is_recorded_once_when_it_is_over() -> None:
+    ledger = a_ledger()
+    spend(ledger, calls(3))
+    ledger.pass_time(DAY_MS - 1)
+    ledger.usage(TEAM)
+    ledger.usage(TEAM)
+    spend(ledger, calls(4))
+    ledger.usage(AGENT)
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(3))]
+    assert history(ledger, AGENT, Window.DAY) == [(Window.DAY, calls(3))]
+    ledger.pass_time(2 * DAY_MS)
+    ledger.usage(TEAM)
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(3)), (Window.DAY, calls(4))]
+
+
+def test_looking_records_a_window_and_a_crash_does_not_record_it_again() -> None:
+    """A look turns the windows in memory, where a replay would not know of it but for the change that it makes."""
+    ledger = a_ledger()
+    spend(ledger, calls(3))
+    ledger.pass_time(DAY_MS - 1)
+    assert ledger.do(wire.GetHistory(TEAM)) == wire.History(())
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(3))]
+    ledger.restart(ledger.replayed())
+    spend(ledger, calls(1))
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(3))]
+
+
+def test_what_is_settled_after_its_windows_end_adds_to_what_was_recorded_of_it() -> None:
+    ledger = a_ledger()
+    spend(ledger, calls(3))
+    ledger.reserve(calls(5), hold="late", expires_in_ms=DAY_MS)
+    ledger.pass_time(12 * HOUR_MS)
+    spend(ledger, calls(1))
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(3))]
+    ledger.settle(calls(4), "late")
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(7))]
+    assert history(ledger, TEAM, Window.HOUR) == [(Window.HOUR, calls(7))]
+    assert history(ledger, SESSION) == [], "sessions count their lifetime only"
+
+
+def test_a_lost_hold_that_is_corrected_after_its_windows_end_is_corrected_in_the_history_too() -> None:
+    ledger = a_ledger()
+    ledger.reserve(calls(5), hold="lost#1", expires_in_ms=1000)
+    ledger.pass_time(1000)
+    ledger.pass_time(13 * HOUR_MS)
+    ledger.usage(TEAM)
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(5))]
+    assert isinstance(ledger.settle(calls(2), "lost#1"), wire.Settled)
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(2))]
+
+
+def test_an_account_that_spent_nothing_has_no_history() -> None:
+    ledger = a_ledger()
+    ledger.pass_time(40 * DAY_MS)
+    ledger.usage(TEAM)
+    assert history(ledger, TEAM) == []
+    state = ledger.tree.state
+    assert restore(take(state, state.now_ms)).audit_head == state.audit_head
