@@ -17,8 +17,10 @@ import msgspec
 
 from ambit.ledger import changes, wire
 from ambit.ledger.changes import AnyChange
+from ambit.ledger.clock import Clock, Reading
 from ambit.ledger.dispatch import Dispatcher
 from ambit.ledger.journal import Batch, JournalError
+from ambit.ledger.state import State
 from ambit.ledger.tree import Facts as TreeFacts
 from ambit.ledger.tree import Outcome, Tree
 from ambit.ledger.writer import LedgerStopped, Writer
@@ -32,6 +34,8 @@ from tests.ledger_simulation.trace import Trace
 
 VERSION = 2
 RESTART_S = 0.2
+SMALL_JUMP_MS = 5 * 60 * 1000
+"""Of the wall clock: believed without a word."""
 TAKEOVER_S = 3.0
 """How long after the writer fell silent another process takes over: longer than the writer's lease."""
 
@@ -132,6 +136,12 @@ class Incarnation:
             self._facts.append((self._applied, fact))
         if self._trace.wanted and op is not None:
             self.say(f"{component}: {op} → {result}")
+        if isinstance(result, wire.ClockAccepted):
+            self._cluster.clock_accepted()
+        if now_ms > self._cluster.latest_ms():
+            self._cluster.fail(
+                f"the ledger's clock is at {now_ms}, and {self._cluster.latest_ms()} is the latest it may"
+            )
         self.model.step(fact)
         if self.model.problems:
             self._cluster.fail("; ".join(self.model.problems))
@@ -144,6 +154,8 @@ class Incarnation:
         self.model = Model(self._cluster.setting.windows)
         for each in self._cluster.disk.history:
             self.model.replay(each.facts)
+        if not tree.state.clock_doubted:
+            self._cluster.clock_accepted()  # nobody saw it jump, and no holder is told an instant
         self._cluster.recovered(tree, self.model)
 
     # -- what the store asks of its oracle
@@ -187,6 +199,7 @@ class Cluster:
         self.compact_after = 30 if faults.snapshots_often else 100_000
         self.clock_off_ms = 0
         """How far the wall clock is from the true time, by jumps."""
+        self._trusted_off_ms = 0
         self.incarnations: list[Incarnation] = []
         self.disconnected: list[Callable[[Process], None]] = []
         """Told when the connections of a process break."""
@@ -194,6 +207,21 @@ class Cluster:
     def wall_ms(self) -> int:
         """The wall clock of the machines that the ledger runs on."""
         return self.setting.begins_ms + self.clock_off_ms + int(self.loop.time() * 1000)
+
+    def jump(self, by_ms: int) -> None:
+        """The wall clock is set, forward or back."""
+        self.clock_off_ms += by_ms
+        if by_ms <= SMALL_JUMP_MS:
+            self._trusted_off_ms = max(self._trusted_off_ms + max(by_ms, 0), 0)
+
+    def clock_accepted(self) -> None:
+        """The wall clock as it stands is right."""
+        self._trusted_off_ms = max(self._trusted_off_ms, self.clock_off_ms)
+
+    def latest_ms(self) -> int:
+        """What the ledger's clock may show at the most: a doubted jump begins no window."""
+        true_ms = self.setting.begins_ms + int(self.loop.time() * 1000)
+        return true_ms + self._trusted_off_ms + SMALL_JUMP_MS + 1
 
     def start(self) -> None:
         """Another process of the ledger starts, and takes over."""
@@ -260,7 +288,7 @@ def _nobody_listens(batch: Sequence[AnyChange]) -> None:
 @contextmanager
 def observed() -> Generator[None]:
     """While this lasts, whatever a tree does in a process of the ledger is told to its incarnation."""
-    apply, advance = Tree.apply, Tree.advance
+    apply, advance, read = Tree.apply, Tree.advance, Clock.read
 
     def observed_apply(self: Tree, component: str, op: wire.AnyOperation, now_ms: int) -> Outcome:
         incarnation = _incarnation()
@@ -280,7 +308,18 @@ def observed() -> Generator[None]:
         incarnation.applied(self.state.now_ms, "", None, None, made.changes)
         return made
 
-    with patch.object(Tree, "apply", observed_apply), patch.object(Tree, "advance", observed_advance):
+    def observed_read(self: Clock, state: State, wall_ms: int, monotonic_ms: int) -> Reading:
+        reading = read(self, state, wall_ms, monotonic_ms)
+        incarnation = _incarnation()
+        if incarnation is not None and reading.changes:
+            incarnation.applied(state.now_ms, "", None, None, reading.changes)
+        return reading
+
+    with (
+        patch.object(Tree, "apply", observed_apply),
+        patch.object(Tree, "advance", observed_advance),
+        patch.object(Clock, "read", observed_read),
+    ):
         yield
 
 

@@ -95,6 +95,9 @@ class Disk(Generic[F]):
         self.kept_snapshot = (upto, tuple(chunks))
         self.log = [entry for entry in self.log if entry.sequence > upto]
 
+    def pin(self) -> None:
+        """Nothing is written while somebody reads."""
+
     def close(self) -> None:
         """Nothing is open."""
 

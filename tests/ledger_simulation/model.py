@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import astuple
 
 from ambit.ledger import wire
-from ambit.ledger.amounts import INDEX, RESOURCES, Amount, Limit, Vector, Window
+from ambit.ledger.amounts import INDEX, RESOURCES, Amount, Limit, Vector, Window, plus
 from ambit.ledger.paths import user_path
 from ambit.ledger.windows import LIFETIME, Span, window_after, window_at
 
@@ -114,6 +114,8 @@ class ModelAccount:
     busy_ms: int = 0
     """When something was last held for it, or under it."""
     open_holds: int = 0
+    lowered: Vector = field(default_factory=dict[int, int])
+    """What the operator took off what was spent."""
     turns_ms: int = 0
     """When the first of its windows ends."""
 
@@ -132,6 +134,12 @@ class ModelAccount:
         raise KeyError(f"the model does not count {window} of {self.path}")
 
     @property
+    def enforced(self) -> tuple[Limit, ...]:
+        """The limits that refuse."""
+        shadow = self.put is not None and self.put.enforcement is wire.Enforcement.SHADOW
+        return () if shadow else self.limits
+
+    @property
     def acts(self) -> bool:
         """Whether something of a session may still act."""
         return self.opened is not None and (not self.ended or self.open_holds > 0)
@@ -145,6 +153,7 @@ class Model:
         self.now_ms = 0
         self.accounts: dict[str, ModelAccount] = {}
         self.folded: set[str] = set()
+        """Those that were ever folded. An open that comes much later makes a new session of the name."""
         self.holds: dict[str, ModelHold] = {}
         self.open: dict[str, ModelHold] = {}
         self.holders: dict[str, ModelHolder] = {}
@@ -239,6 +248,7 @@ class Model:
         index = INDEX[op.resource]
         for account in self.accounts[op.path].chain():
             self._turn(account)
+            account.lowered = plus(account.lowered, {index: max(-op.amount, 0)})
             for running in account.running:
                 running.spent[index] = max(running.spent[index] + op.amount, 0)
 
@@ -272,6 +282,7 @@ class Model:
         crowded = any(
             above.put is not None
             and above.put.concurrent_sessions is not None
+            and above.put.enforcement is wire.Enforcement.ENFORCE
             and self._gauge(above) >= above.put.concurrent_sessions
             for above in bounds
         )
@@ -302,7 +313,9 @@ class Model:
     def _under(self, top: ModelAccount) -> Iterator[ModelAccount]:
         """The sessions at and under an account, and those in its name, with all that is under these."""
         for account in self.accounts.values():
-            if account.opened is not None and any(above is top or above.agent is top for above in account.chain()):
+            if account.opened is not None and any(
+                above is top or (above.agent is not None and top in above.agent.chain()) for above in account.chain()
+            ):
                 yield account
 
     def _end(self, fact: Fact) -> None:
@@ -513,7 +526,7 @@ class Model:
             for running in account.running:
                 for index, value in amount.items():
                     running.held[index] += value
-            for limit in account.limits:
+            for limit in account.enforced:
                 index = INDEX[limit.resource]
                 if index in amount:
                     at = account.at(limit.window)
@@ -542,7 +555,7 @@ class Model:
                 self.problems.append(f"{hold_id}: {result} on what has ended or was removed")
             return False
         final, waits, room = False, False, dict(want)
-        for bound, limit in ((account, limit) for account in chain for limit in account.limits):
+        for bound, limit in ((account, limit) for account in chain for limit in account.enforced):
             index = INDEX[limit.resource]
             if index not in want:
                 continue

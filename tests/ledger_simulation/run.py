@@ -21,6 +21,7 @@ from tests.ledger_simulation.workload import Gateway, Holder, Operator, Shared
 LEAST_OPERATIONS, MOST_OPERATIONS = 100, 300
 LEAP = 0.02
 """How often an operation is followed by a time in which nothing happens."""
+JUMPS_MS = (-86_400_000, -60_000, -1, 1, 60_000, 240_000, 360_000, 86_400_000)
 STEPS_PER_OPERATION = 400
 """Of the loop: more is taken for a run that does not end."""
 CALM_S = 120.0
@@ -152,6 +153,9 @@ class Simulation:
             self.say("run", f"VIOLATION: {what}")
             self._end()
 
+    def was_folded(self, session: str) -> bool:
+        return any(session in each.model.folded for each in self._cluster.incarnations)
+
     def say(self, who: str, what: str) -> None:
         if self._trace.wanted:
             self._trace(who, what)
@@ -170,6 +174,10 @@ class Simulation:
             self._cluster.kill_soon()
         if faults.ledger_stops and random() < faults.ledger_stops:
             self._cluster.stop_for_a_while()
+        if faults.clock_jumps and random() < faults.clock_jumps:
+            by_ms = pick(self._random, JUMPS_MS)
+            self.say("run", f"the wall clock jumps by {by_ms} ms")
+            self._cluster.jump(by_ms)
         if faults.holder_dies and random() < faults.holder_dies:
             self._kill_holder()
 
@@ -208,8 +216,10 @@ class Simulation:
             if path in model.folded:
                 continue
             at = model.accounts[path].running[0]
+            lowered = model.accounts[path].lowered
             counted: Vector = {
-                index: spent + held for index, (spent, held) in enumerate(zip(at.spent, at.held, strict=True))
+                index: spent + held + lowered.get(index, 0)
+                for index, (spent, held) in enumerate(zip(at.spent, at.held, strict=True))
             }
             if not covers(counted, surely):
                 self.fail(f"{path} counts {counted}, and {surely} was used")

@@ -71,3 +71,19 @@ def test_a_replay_through_a_snapshot_forgets_a_holder_when_the_writer_did() -> N
     replayed.replay(ledger.changes[written:])
     now_ms = ledger.tree.state.now_ms
     assert list(snapshot.take(replayed.state, now_ms)) == list(snapshot.take(ledger.tree.state, now_ms))
+
+
+def test_a_kill_above_the_agent_of_a_sub_session_is_confirmed_and_survives_a_snapshot() -> None:
+    ledger = a_ledger()
+    ledger.put("budget/n/other", None)
+    ledger.put("agent/n/helper", "budget/n/other")
+    ledger.do(wire.Open("session/n/sub", SESSION, 24 * HOUR_MS, agent="agent/n/helper"), BEGIN_MS)
+    ledger.do(wire.Open("session/n/sub-sub", "session/n/sub", 24 * HOUR_MS), BEGIN_MS)
+    ledger.do(wire.Kill("budget/n/other", "runs amok", "ada"), BEGIN_MS)
+    assert ledger.do(wire.Kill("budget/n/other", "runs amok", "ada"), BEGIN_MS) == wire.Killed(
+        (), wire.Confirmation.OBSERVED
+    )
+    ledger.do(wire.GetUsage(BUDGET), BEGIN_MS + HOUR_MS)  # what was killed has folded
+    now_ms = ledger.tree.state.now_ms
+    image = list(snapshot.take(ledger.tree.state, now_ms))
+    assert list(snapshot.take(snapshot.restore(image), now_ms)) == image

@@ -35,6 +35,10 @@ class Day(Protocol):
         """A rule is broken."""
         ...
 
+    def was_folded(self, session: str) -> bool:
+        """Whether the ledger has forgotten a session of that name."""
+        ...
+
     def say(self, who: str, what: str) -> None:
         """For the trace."""
         ...
@@ -111,13 +115,26 @@ class Operator(Holder):
             await self._put(path, parents[path], None)
         elif what < 0.75:
             await self.client.kill(wire.Kill(path, "runs amok", "ada"))
+        elif what < 0.8:
+            resource = pick(random, setting.resources)
+            await self.client.adjust(wire.Adjust(path, resource, int(random.random() * 13) - 8, "a wrong price", "ada"))
+        elif what < 0.85:
+            await self.client.accept_clock(wire.AcceptClock("the node was moved", "ada"))
         else:
             await self.client.usage(wire.GetUsage(path))
 
     async def _put(self, path: str, parent: str | None, zone: str | None) -> None:
         setting, random = self._shared.setting, self._random
         zone = zone or setting.zones.get(path, "Etc/UTC")
-        put = wire.PutAccount(path, setting.limits(random), parent, zone)
+        put = wire.PutAccount(
+            path,
+            setting.limits(random),
+            parent,
+            zone,
+            concurrent_sessions=1 + int(random.random() * 6) if random.random() < 0.1 else None,
+            enforcement=wire.Enforcement.SHADOW if random.random() < 0.06 else wire.Enforcement.ENFORCE,
+            user_limits=setting.limits(random) if path.startswith("agent/") and random.random() < 0.3 else None,
+        )
         while True:
             try:
                 await self.client.put_account(put)
@@ -178,9 +195,14 @@ class Gateway(Holder):
         shared, random, setting = self._shared, self._random, self._shared.setting
         shared.opened += 1
         path = f"session/n/s{shared.opened}"
-        parent = pick(random, tuple(setting.agents) + tuple(setting.budgets)[-1:])
+        parent, agent = pick(random, tuple(setting.agents) + tuple(setting.budgets)[-1:]), None
+        if shared.sessions and random.random() < 0.15:
+            parent = pick(random, shared.sessions[-12:])
+            agent = pick(random, tuple(setting.agents)) if random.random() < 0.7 else None
         grace_ms = 2000 if random.random() < 0.2 else 24 * HOUR_MS
-        answer = await self.client.open(wire.Open(path, parent, grace_ms, setting.limits(random, only_lifetime=True)))
+        limits = setting.limits(random, only_lifetime=True)
+        user = pick(random, ("ada", "bob"))
+        answer = await self.client.open(wire.Open(path, parent, grace_ms, limits, user=user, agent=agent))
         if isinstance(answer, wire.Opened):
             shared.sessions.append(path)
 
@@ -189,7 +211,9 @@ class Gateway(Holder):
         usage = await self.client.usage(wire.GetUsage(session))
         # What was so before and after: meanwhile some were settled, and others extended.
         surely = total(split(then, act.surely())[0] for act, then in before)
-        if not covers(plus(usage.spent.vector(), usage.held.vector()), surely):
+        if not self._shared.day.was_folded(session) and not covers(
+            plus(usage.spent.vector(), usage.held.vector()), surely
+        ):
             self._shared.day.fail(f"{session} counts {usage.spent} spent and {usage.held} held; used was {surely}")
 
     async def _named_hold(self, session: str) -> None:
@@ -210,13 +234,17 @@ class Gateway(Holder):
         if not any(at_least.vector()):
             at_least = want
         lives_ms = pick(random, LIFES_MS)
-        held = await self.client.hold(session, want, at_least, lives_ms)
+        speculative = random.random() < 0.15
+        held = await self.client.hold(session, want, at_least, lives_ms, speculative=speculative)
         if isinstance(held, wire.Refused | wire.Wait):
             return
         act = shared.books.begin(held.id, session, held.granted.amount.vector())
         if random.random() < 0.1:
-            await self._repeat(wire.Reserve(held.id, session, want, at_least, lives_ms), held.granted, act)
+            await self._repeat(wire.Reserve(held.id, session, want, at_least, lives_ms, speculative), held.granted, act)
         sequence = 0
+        if speculative and random.random() < 0.5:
+            sequence = 1
+            await self.client.extend(wire.Extend(act.id, 1, lives_ms))  # the call that it was for has come
         while random.random() < 0.3:
             await self._next_of_call()
             sequence += 1

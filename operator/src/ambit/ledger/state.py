@@ -282,6 +282,7 @@ class State:
             each.sessions_open -= 1
             if each.session is not None and is_idle(each, each.session):
                 self._rest(each, each.session, at_ms)
+        for each in reached_from(account):
             if each.kill is not None:
                 each.kill.waiting.discard(account)
                 self._confirm(each, each.kill)
@@ -478,6 +479,16 @@ def is_idle(account: Account, session: Session) -> bool:
     if session.ending is not None or session.parked_by is not None or session.holds or account.sessions_open != 1:
         return False
     return not any(child.session is not None and child.session.away for child in account.children.values())
+
+
+def reached_from(account: Account) -> dict[Account, None]:
+    """Every account whose kill ends this session: those above it, and those above the Agents in whose name any runs."""
+    found: dict[Account, None] = {}
+    for each in account.chain():
+        found[each] = None
+        if each.session is not None and each.session.agent is not None:
+            found.update(dict.fromkeys(each.session.agent.chain()))
+    return found
 
 
 def session_of(account: Account) -> Session:
