@@ -50,6 +50,15 @@ async def test_a_tighter_bound_ends_it(shell: Shell) -> None:
     assert done.out.startswith("line 0\nline 1\n")
 
 
+async def test_a_session_is_of_its_user_and_has_its_labels(shell: Shell) -> None:
+    await shell.rig.an_isolate_agent("of-ada", ECHO)
+    done = await shell.call("run", f"{shell.rig.namespace}/of-ada", "--user", "ada", "--label", "ticket=OPS-17")
+    assert done.code == 0
+    session = done.err.strip().splitlines()[1].split()[0].partition("/")[2]
+    usage = await shell.rig.usage(session)
+    assert (usage.user, usage.labels) == ("ada", {"ticket": "OPS-17"})
+
+
 async def test_ctrl_c_kills_the_session(shell: Shell) -> None:
     await shell.rig.an_isolate_agent("interrupted", TALKS_FOR_EVER)
     async with shell.started("run", f"{shell.rig.namespace}/interrupted") as process:
@@ -122,6 +131,7 @@ async def test_a_token_and_a_plug_in_are_identities_too(shell: Shell) -> None:
         (["run", "team-a/absent"], None, 1, "ambit: there is no Agent team-a/absent"),
         (["kill", "team-a/s-absent"], None, 1, "ambit: there is no session team-a/s-absent"),
         (["run", "team-a/a", "--bound", "runtime"], None, 2, "write NAME=AMOUNT"),
+        (["run", "team-a/a", "--label", "ticket"], None, 2, "write NAME=VALUE"),
         (["sessions"], {}, 1, "neither a token nor a client certificate"),
         (["sessions"], {"exec": {"apiVersion": "x/v1", "command": "/no/such/plug-in"}}, 1, "/no/such/plug-in"),
         (["sessions", "--control-namespace", "elsewhere"], None, 1, "Ambit is not in namespace elsewhere"),

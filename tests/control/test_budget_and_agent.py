@@ -6,23 +6,27 @@ from typing import Any
 import pytest
 
 from ambit.api.agent import Agent
+from ambit.api.base import ObjectKey
 from ambit.api.budget import Budget, BudgetStatus, ResourceName, Window
 from ambit.api.conditions import Condition, ConditionStatus, ConditionType, find
 from ambit.api.sandbox_pool import SandboxPool
-from ambit.control.accounts import SeenUsage
+from ambit.control.accounts import SeenUsage, put_operation
 from ambit.control.enforcement import ENFORCED, Enforcement
 from ambit.control.reconcilers.agent import decide as agents
 from ambit.control.reconcilers.budget import decide as budgets
 from ambit.ledger import wire
-from ambit.ledger.amounts import Resource
+from ambit.ledger.amounts import Limit, Resource
 from ambit.ledger.amounts import Window as LedgerWindow
-from ambit.policy import Facts, judge_agent, judge_budget
+from ambit.policy import Denied, Facts, judge_agent, judge_budget
+from ambit.policy.sessions import agent_account
 from ambit.telemetry.reasons import Progress
 from tests.control.builders import a_sandbox
 from tests.policy.builders import GATEWAY, ISOLATE, a_budget, an_agent
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, 250_000, tzinfo=UTC)
 DAY_MS = 12 * 3600 * 1000 - 250
+BUDGET = ObjectKey("team-a", "default")
+DAY_LIMIT = Limit(LedgerWindow.DAY, Resource.USD, 200 * 10**9)
 AWAY = Enforcement(holds=False, reason=Progress.LEDGER_AWAY, message="no answer")
 
 
@@ -203,3 +207,29 @@ def test_a_status_written_again_is_the_same() -> None:
     first = agent_status(agent)
     again = agent_status(agent.model_copy(update={"status": first}))
     assert again == first
+
+
+def test_the_ledger_is_told_every_term_of_a_budget() -> None:
+    terms: dict[str, Any] = {
+        "concurrentSessions": 5,
+        "warnAt": [80],
+        "enforcement": "Shadow",
+        "whenExhausted": "Terminate",
+        "topUps": [{"id": "extra", "window": "Month", "resource": "usd", "amount": "1"}],
+    }
+    verdict = judge_budget(a_budget(**terms), Facts(gateway=GATEWAY))
+    assert not isinstance(verdict, Denied)
+    assert put_operation(verdict.account, "Europe/Berlin") == wire.PutAccount(
+        path="budget/team-a/default",
+        limits=(DAY_LIMIT,),
+        time_zone="Europe/Berlin",
+        concurrent_sessions=5,
+        enforcement=wire.Enforcement.SHADOW,
+        warn_at=(80,),
+        top_ups=(wire.TopUp("extra", LedgerWindow.MONTH, Resource.USD, 10**9),),
+        when_exhausted=wire.WhenExhausted.TERMINATE,
+    )
+    agent = agent_account(an_agent(concurrentSessions=2, perUser={"limits": [{"window": "Day", "usd": "200"}]}), BUDGET)
+    assert put_operation(agent, "Etc/UTC") == wire.PutAccount(
+        path="agent/team-a/coder", parent="budget/team-a/default", concurrent_sessions=2, user_limits=(DAY_LIMIT,)
+    )

@@ -18,7 +18,10 @@ from typing import Any
 import aiohttp
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from ambit.api.agent import Agent
+from ambit.api.base import ObjectKey
 from ambit.api.names import GATEWAY_CA_PEM
+from ambit.control.accounts import put_operation
 from ambit.control.keys import (
     GATEWAY_SIGNER,
     GATEWAY_TLS,
@@ -45,6 +48,7 @@ from ambit.ledger import wire
 from ambit.ledger.amounts import Limit, Resource, Window
 from ambit.ledger.client import LedgerClient
 from ambit.policy import GatewayAccount
+from ambit.policy.sessions import agent_account
 from tests.chart.crds import install_crds
 from tests.isolates.host import Host, a_host, until
 from tests.ledger.server import running as running_ledger
@@ -99,25 +103,29 @@ class Rig:
             assert answer.status == 200, await answer.text()
             return [event async for event in events(answer)]
 
-    async def put_agent_account(self, name: str, budget: str = "default") -> None:
-        """What the operator does for an Agent."""
-        await self.operator.put_account(
-            wire.PutAccount(path=f"agent/{self.namespace}/{name}", parent=f"budget/{self.namespace}/{budget}")
-        )
+    async def put_agent_account(self, name: str, budget: str = "default", spec: dict[str, Any] | None = None) -> None:
+        """What the operator does for an Agent, `spec` its limits on sessions and users."""
+        metadata = {"name": name, "namespace": self.namespace}
+        environment = {"isolate": {"code": {"configMapRef": {"name": "unused"}}}}
+        agent = Agent.from_dict({"metadata": metadata, "spec": {"environment": environment, **(spec or {})}})
+        account = agent_account(agent, ObjectKey(self.namespace, budget))
+        await self.operator.put_account(put_operation(account, "Etc/UTC"))
 
     async def an_agent(self, name: str, spec: dict[str, Any]) -> None:
         """An Agent with its account."""
         manifest = {"apiVersion": "ambit.dev/v1alpha1", "kind": "Agent", "metadata": {"name": name}, "spec": spec}
         await self.kube.create(AGENTS, manifest, self.namespace)
-        await self.put_agent_account(name)
+        await self.put_agent_account(name, spec=spec)
 
-    async def an_isolate_agent(self, name: str, source: str, **bounds: str) -> None:
-        """An Agent of an isolate, with its code."""
+    async def an_isolate_agent(
+        self, name: str, source: str, *, of_all: dict[str, Any] | None = None, **bounds: str
+    ) -> None:
+        """An Agent of an isolate, with its code; `of_all` is what bounds its sessions together."""
         await self.kube.create(
             CONFIG_MAPS, {"metadata": {"name": f"{name}-code"}, "data": {"agent.js": source}}, self.namespace
         )
         code = {"configMapRef": {"name": f"{name}-code"}}
-        await self.an_agent(name, {"environment": {"isolate": {"code": code}}, "bounds": bounds})
+        await self.an_agent(name, {"environment": {"isolate": {"code": code}}, "bounds": bounds, **(of_all or {})})
 
     async def sessions_on_host(self) -> list[str]:
         """What the host itself says that it runs."""

@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -273,3 +274,40 @@ async def test_many_at_once_are_all_served(rig: Rig) -> None:
     await rig.an_isolate_agent("many", ECHO)
     streams = await asyncio.gather(*(rig.run("many", str(number)) for number in range(20)))
     assert [output(stream) for stream in streams] == [f"you said: {number}" for number in range(20)]
+
+
+async def test_each_user_of_an_agent_is_bounded_apart(rig: Rig) -> None:
+    day = {"perUser": {"limits": [{"window": "Day", "runtime": "1s"}]}}
+    await rig.an_isolate_agent("personal", TALKS_FOR_EVER, of_all=day, runtime="10s")
+    stream = await rig.run("personal", user="ada", labels={"ticket": "OPS-17"})
+    assert stream[-1].data["reason"] == "RuntimeExhausted"
+    usage = await rig.usage(stream[0].data["id"])
+    assert (usage.user, usage.labels) == ("ada", {"ticket": "OPS-17"})
+    async with rig.open("personal", user="ada") as answer:
+        assert (answer.status, (await answer.json())["account"]) == (402, f"user/{rig.namespace}/personal/ada")
+    async with rig.open("personal", user="bob") as answer:
+        assert answer.status == 200
+    async with rig.open("personal") as answer:
+        refused = await answer.json()
+        assert answer.status == 400
+        assert "perUser" in refused["message"]
+
+
+async def test_no_more_sessions_are_open_at_once_than_the_agent_allows(rig: Rig) -> None:
+    await rig.an_isolate_agent("single", TALKS_FOR_EVER, of_all={"concurrentSessions": 1}, runtime="30s")
+    async with rig.open("single") as first:
+        session = (await anext(events(first))).data["id"]
+        async with rig.open("single") as second:
+            assert (second.status, second.headers["x-ambit-reason"]) == (429, "ConcurrencyLimit")
+            assert int(second.headers["Retry-After"]) > 0
+    await rig.ended(session)
+    async with rig.open("single") as third:
+        assert third.status == 200
+
+
+@pytest.mark.parametrize(
+    "body", [{"user": "x" * 254}, {"labels": {str(n): "x" for n in range(6)}}, {"labels": {"": "x"}}]
+)
+async def test_a_user_or_labels_that_cannot_be_kept_are_refused(rig: Rig, body: dict[str, Any]) -> None:
+    async with rig.open("nobody", **body) as answer:
+        assert (answer.status, (await answer.json())["reason"]) == (400, "Malformed")

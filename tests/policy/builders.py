@@ -21,9 +21,10 @@ def a_budget(
     allowed: dict[str, Any] | None = None,
     limits: list[dict[str, Any]] | None = None,
     time_zone: str = "Etc/UTC",
+    **terms: Any,
 ) -> Budget:
     """`parent` is (namespace, name)."""
-    spec: dict[str, Any] = {"limits": limits or [{"window": "Day", "usd": "200"}], "timeZone": time_zone}
+    spec: dict[str, Any] = {"limits": limits or [{"window": "Day", "usd": "200"}], "timeZone": time_zone, **terms}
     if parent is not None:
         spec["parentRef"] = {"namespace": parent[0], "name": parent[1]}
     if allowed is not None:
@@ -68,9 +69,15 @@ def an_agent(
     environment: dict[str, Any] | None = None,
     models: list[dict[str, Any]] | None = None,
     bounds: dict[str, str] | None = None,
+    **terms: Any,
 ) -> Agent:
     """In a container, unless another environment is given."""
-    spec: dict[str, Any] = {"environment": environment or CONTAINER, "models": models or [], "bounds": bounds or {}}
+    spec: dict[str, Any] = {
+        "environment": environment or CONTAINER,
+        "models": models or [],
+        "bounds": bounds or {},
+        **terms,
+    }
     if budget is not None:
         spec["budgetRef"] = budget
     return Agent.from_dict({"metadata": {"name": name, "namespace": namespace}, "spec": spec})

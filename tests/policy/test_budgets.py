@@ -2,8 +2,8 @@
 
 import pytest
 
-from ambit.api.budget import Budget, ResourceName, Window
-from ambit.policy import Account, AccountLimit, BudgetAccepted, Denied, Facts, judge_budget
+from ambit.api.budget import Budget, Enforcement, ResourceName, WhenExhausted, Window
+from ambit.policy import Account, AccountLimit, AccountTopUp, BudgetAccepted, Denied, Facts, judge_budget
 from ambit.policy.budgets import MAX_DEPTH
 from ambit.telemetry.reasons import Denial
 from tests.policy.builders import a_budget, facts
@@ -120,3 +120,34 @@ def test_a_parents_time_zone_counts_too() -> None:
     budget = a_budget(parent=("team-a", "top"))
     top = a_budget("top", time_zone="Nowhere")
     assert _reason(budget, facts(budget, top))[0] is Denial.TIME_ZONE_UNKNOWN
+
+
+def test_its_account_has_all_its_terms() -> None:
+    budget = a_budget(
+        concurrentSessions=5,
+        warnAt=[95, 50, 50],
+        enforcement="Shadow",
+        whenExhausted="Terminate",
+        topUps=[
+            {"id": "money", "window": "Month", "resource": "usd", "amount": "0.5"},
+            {"id": "time", "window": "Lifetime", "resource": "runtime", "amount": "90s"},
+            {"id": "words", "window": "Day", "resource": "outputTokens", "amount": "2M"},
+        ],
+    )
+    verdict = judge_budget(budget, facts(budget))
+    assert isinstance(verdict, BudgetAccepted)
+    assert verdict.account == Account(
+        path="budget/team-a/default",
+        parent=None,
+        limits=(AccountLimit(Window.DAY, ResourceName.USD, 200 * 10**9),),
+        time_zone="Etc/UTC",
+        concurrent_sessions=5,
+        enforcement=Enforcement.SHADOW,
+        warn_at=(50, 95),
+        top_ups=(
+            AccountTopUp("money", Window.MONTH, ResourceName.USD, 500_000_000),
+            AccountTopUp("time", Window.LIFETIME, ResourceName.RUNTIME, 90_000),
+            AccountTopUp("words", Window.DAY, ResourceName.OUTPUT_TOKENS, 2_000_000),
+        ),
+        when_exhausted=WhenExhausted.TERMINATE,
+    )

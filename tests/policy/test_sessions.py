@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from ambit.api.base import ObjectKey
+from ambit.api.budget import ResourceName, Window
 from ambit.api.common import BoundsOverride
 from ambit.api.conditions import ConditionType
 from ambit.policy import (
     Account,
+    AccountLimit,
     Allowed,
     CredentialState,
     Denied,
@@ -207,3 +209,16 @@ class TestSandbox:
         known = facts(a_budget(), route, credentials={("team-a", "anthropic", "apiKey"): CredentialState.READABLE})
         verdict = _allowed(judge_sandbox(a_sandbox(models=[LOCAL_ROUTE], environment=CONTAINER), known))
         assert list(verdict.policy.models) == ["smart"]
+
+    def test_one_of_an_agent_that_bounds_each_user_says_whose_it_is(self) -> None:
+        known = facts(a_budget(), an_agent(perUser={"limits": [{"window": "Day", "usd": "2"}]}))
+        assert _reasons(judge_sandbox(a_sandbox(agentRef={"name": "coder"}), known)) == [Denial.USER_MISSING]
+        verdict = _allowed(judge_sandbox(a_sandbox(agentRef={"name": "coder"}, user="ada"), known))
+        assert verdict.account is not None
+        assert verdict.account.user_limits == (AccountLimit(Window.DAY, ResourceName.USD, 2 * 10**9),)
+
+
+def test_an_agents_account_bounds_how_many_sessions_are_open() -> None:
+    verdict = _allowed(judge_agent(an_agent(concurrentSessions=3), facts(a_budget(), an_agent())))
+    assert verdict.account is not None
+    assert (verdict.account.concurrent_sessions, verdict.account.user_limits) == (3, None)

@@ -2,14 +2,31 @@
 
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge
+from annotated_types import Ge, MaxLen, MinLen
 
-from ambit.api.base import ApiModel, Column, Doc, Resource, ResourceKind, Rule, StatusModel, immutable
+from ambit.api.base import ApiModel, Column, Doc, ListMap, Resource, ResourceKind, Rule, StatusModel, immutable
+from ambit.api.budget import BudgetLimit
 from ambit.api.common import Bounds, Models, ObjectRef, ObservedGeneration
 from ambit.api.conditions import Conditions
 from ambit.api.environment import Environment
+from ambit.api.fields import SessionCount
 
 DEFAULT_BUDGET_NAME = "default"
+
+
+class PerUser(ApiModel):
+    """Limits of each user of an Agent."""
+
+    limits: Annotated[
+        tuple[BudgetLimit, ...],
+        MinLen(1),
+        MaxLen(6),
+        ListMap(("window",)),
+        Doc(
+            "The limits, one entry a window, by the time zone of the Agent's Budget; every one holds.",
+            example='[{window: Day, usd: "2"}]',
+        ),
+    ]
 
 
 class AgentSpec(ApiModel):
@@ -38,6 +55,24 @@ class AgentSpec(ApiModel):
         Bounds,
         Doc("What each session may use at most, besides the Budget's limits.", example='{runtime: 10m, usd: "0.50"}'),
     ] = Bounds()
+    concurrent_sessions: Annotated[
+        SessionCount | None,
+        Doc(
+            "How many of its sessions may be open at once; one more is answered 429.",
+            example="100",
+            unit="sessions",
+            absent="not limited, but by its Budget",
+        ),
+    ] = None
+    per_user: Annotated[
+        PerUser | None,
+        Doc(
+            "What each user may use of it: an account between the Agent and that user's sessions (`ambit run --user`)."
+            " A session without a user is then refused.",
+            example='{limits: [{window: Day, usd: "2"}]}',
+            absent="users are not told apart",
+        ),
+    ] = None
 
 
 class SessionCounts(StatusModel):

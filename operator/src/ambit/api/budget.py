@@ -8,7 +8,7 @@ from annotated_types import MaxLen, MinLen
 from ambit.api.base import ApiModel, Column, Doc, ListMap, Resource, ResourceKind, Rule, StatusModel, immutable
 from ambit.api.common import AllowedNamespaces, ObjectRef, ObservedGeneration
 from ambit.api.conditions import Conditions
-from ambit.api.fields import Count, Duration, Usd
+from ambit.api.fields import Amount, Count, Duration, Percent, SessionCount, Usd
 
 
 class Window(StrEnum):
@@ -102,6 +102,60 @@ class BudgetLimit(ApiModel):
     ] = None
 
 
+class Enforcement(StrEnum):
+    """What limits do."""
+
+    ENFORCE = "Enforce"
+    SHADOW = "Shadow"
+    """Count, and report what they would have refused; refuse nothing."""
+
+
+class WhenExhausted(StrEnum):
+    """What becomes of the sessions of a Budget that has no room left."""
+
+    DENY = "Deny"
+    """Their calls are refused until there is room again."""
+    TERMINATE = "Terminate"
+    """They are ended."""
+
+
+class TopUp(ApiModel):
+    """More of one resource, once."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.resource == 'runtime' || self.resource == 'usd' || (isQuantity(string(self.amount))"
+            " && quantity(string(self.amount)).isInteger())",
+            "write a whole number, such as 100, 500k or 2M, for tokens and calls",
+        ),
+        Rule(
+            "self.resource == 'runtime' || (isQuantity(string(self.amount))"
+            " && quantity(string(self.amount)).isGreaterThan(quantity('0')))",
+            'write a quantity above 0, such as "500" or 2M',
+        ),
+        Rule(
+            "self.resource != 'runtime' || string(self.amount).matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$')",
+            "write a duration for runtime, of h, m, s and ms with whole numbers, such as 30m or 100h",
+        ),
+    )
+    id: Annotated[
+        str,
+        MaxLen(512),
+        Rule(
+            "self.size() <= 63 && self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+            "write an id of lower-case letters, digits and '-', at most 63 characters",
+        ),
+        Doc("Names it: a top-up is applied once by its id, whatever is edited afterwards.", example="april-extra"),
+    ]
+    window: Annotated[
+        Window, Doc("The limit that it raises; the one that runs when it is first seen.", example="Month")
+    ]
+    resource: Annotated[ResourceName, Doc("What there is more of.", example="usd")]
+    amount: Annotated[
+        Amount, Doc("How much more.", example='"500"', unit="that of the limit: US dollars, tokens, calls, duration")
+    ]
+
+
 class BudgetSpec(ApiModel):
     """What a Budget allows."""
 
@@ -145,6 +199,52 @@ class BudgetSpec(ApiModel):
             example='[{window: Day, usd: "200"}, {window: Minute, modelCalls: 600}]',
         ),
     ]
+    concurrent_sessions: Annotated[
+        SessionCount | None,
+        Doc(
+            "How many sessions may be open at once under it; one more is answered 429.",
+            example="500",
+            unit="sessions",
+            absent="not limited",
+        ),
+    ] = None
+    warn_at: Annotated[
+        tuple[Percent, ...],
+        MaxLen(5),
+        Doc(
+            "Parts of each limit at which calls carry a warning, once a window, and a metric counts it. A Minute warns"
+            " of nothing.",
+            example="[50, 80, 95]",
+            unit="percent of what is spent",
+            absent="no warnings",
+        ),
+    ] = ()
+    enforcement: Annotated[
+        Enforcement,
+        Doc(
+            "Enforce refuses what has no room. Shadow counts and reports what it would have refused, and refuses"
+            " nothing; limits of other Budgets above and below hold all the same.",
+            example="Shadow",
+        ),
+    ] = Enforcement.ENFORCE
+    top_ups: Annotated[
+        tuple[TopUp, ...],
+        MaxLen(100),
+        ListMap(("id",)),
+        Doc(
+            "More for a running window, each applied once.",
+            example='[{id: april-extra, window: Month, resource: usd, amount: "500"}]',
+            absent="no more than the limits",
+        ),
+    ] = ()
+    when_exhausted: Annotated[
+        WhenExhausted,
+        Doc(
+            "What becomes of its sessions once what is spent leaves no room until a window of an hour or longer ends:"
+            " Deny refuses their calls with 402, Terminate ends them too.",
+            example="Terminate",
+        ),
+    ] = WhenExhausted.DENY
 
 
 class ResourceUsage(StatusModel):

@@ -65,6 +65,29 @@ Count = Annotated[
 ]
 """A whole number of things."""
 
+
+def _between(least: int, most: int) -> AfterValidator:
+    def check(number: int) -> int:
+        if not least <= number <= most:
+            raise ValueError(f"write a number from {least} to {most}")
+        return number
+
+    return AfterValidator(check)
+
+
+MAX_SESSIONS = 1_000_000
+SessionCount = Annotated[
+    int,
+    _between(0, MAX_SESSIONS),
+    Rule(f"self >= 0 && self <= {MAX_SESSIONS}", f"write a number of sessions from 0 to {MAX_SESSIONS}"),
+]
+"""How many sessions at once."""
+
+Percent = Annotated[
+    int, _between(1, 100), Rule("self >= 1 && self <= 100", "write percentages from 1 to 100, such as [50, 80, 95]")
+]
+"""A part of a limit."""
+
 DURATION_CEL = "self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$')"
 Duration = Annotated[
     str,
@@ -73,6 +96,32 @@ Duration = Annotated[
     Rule(DURATION_CEL, "write a duration of h, m, s and ms with whole numbers, such as 30m, 1h30m or 45s"),
 ]
 """A length of time (GEP-2257)."""
+
+UserName = Annotated[
+    str,
+    MaxLen(512),
+    Rule("self.size() >= 1 && self.size() <= 253", "write the user's name in 1 to 253 characters"),
+]
+"""Who a session runs for, as the platform names its users."""
+
+UsageLabel = Annotated[
+    str,
+    MaxLen(512),
+    Rule("self.size() >= 1 && self.size() <= 63", "write a label's value in 1 to 63 characters"),
+]
+"""A word by which usage is told apart."""
+
+Amount = Annotated[
+    str,
+    BeforeValidator(_as_string),
+    IntOrString(),
+    MaxLen(64),
+    Rule(
+        f"isQuantity(string(self)) || {DURATION_CEL.replace('self', 'string(self)')}",
+        'write an amount of the resource, such as "500", 2M or 10h',
+    ),
+]
+"""An amount of a resource that another field names: the rules of both together say how it is written."""
 
 Price = Annotated[
     str,

@@ -8,10 +8,20 @@ from ambit.api.base import ApiModel, Column, Doc, Resource, ResourceKind, Rule, 
 from ambit.api.common import BoundsOverride, LocalRef, Models, ObjectRef, ObservedGeneration
 from ambit.api.conditions import Conditions
 from ambit.api.environment import ContainerEnvironment
-from ambit.api.fields import Duration
+from ambit.api.fields import Duration, UsageLabel, UserName
 
 MAX_INPUT_BYTES = 64 * 1024
-_IMMUTABLE = ("agentRef", "session", "input", "environment", "budgetRef", "models", "bounds")
+_IMMUTABLE = (
+    "agentRef",
+    "session",
+    "input",
+    "user",
+    "usageLabels",
+    "environment",
+    "budgetRef",
+    "models",
+    "bounds",
+)
 
 
 class SandboxEnvironment(ApiModel):
@@ -73,6 +83,27 @@ class SandboxSpec(ApiModel):
             "write an input of at most 64 KiB; put more into the image, or let the program fetch it",
         ),
         Doc("What the program finds in AMBIT_INPUT; at most 64 KiB.", example="fix the failing test", absent="empty"),
+    ] = None
+    user: Annotated[
+        UserName | None,
+        Doc(
+            "For whom it runs: an Agent with perUser bounds each of its users, and takes no session without one.",
+            example="ada@example.org",
+            absent="nobody in particular",
+        ),
+    ] = None
+    usage_labels: Annotated[
+        dict[str, UsageLabel] | None,
+        MaxLen(5),
+        Rule(
+            "self.all(name, name.size() >= 1 && name.size() <= 63)",
+            "write names of labels of 1 to 63 characters",
+        ),
+        Doc(
+            "By what its usage is told apart in reports, at most five; they do nothing else.",
+            example="{ticket: OPS-17}",
+            absent="none",
+        ),
     ] = None
     environment: Annotated[
         SandboxEnvironment | None,

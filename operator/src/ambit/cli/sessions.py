@@ -4,9 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import click
 
@@ -42,14 +42,19 @@ class TargetType(click.ParamType[Target]):
         return Target(namespace, name)
 
 
-def _bound(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    bounds: dict[str, str] = {}
-    for value in values:
-        name, equals, amount = value.partition("=")
-        if not equals:
-            raise click.BadParameter(f"{value!r}: write NAME=AMOUNT, for example runtime=10m or usd=0.50")
-        bounds[name] = amount
-    return bounds
+def _pairs(form: str) -> Callable[[click.Context, click.Parameter, tuple[str, ...]], dict[str, str]]:
+    """Reads NAME=VALUE options; `form` says how to write one."""
+
+    def read(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+        pairs: dict[str, str] = {}
+        for value in values:
+            name, equals, given = value.partition("=")
+            if not equals:
+                raise click.BadParameter(f"{value!r}: write {form}")
+            pairs[name] = given
+        return pairs
+
+    return read
 
 
 CONTEXT = click.option("--context", help="The kubeconfig's context. Default: the current one.")
@@ -69,9 +74,18 @@ CONTROL_NAMESPACE = click.option(
     "--bound",
     "bounds",
     multiple=True,
-    callback=_bound,
+    callback=_pairs("NAME=AMOUNT, for example runtime=10m or usd=0.50"),
     metavar="NAME=AMOUNT",
     help="Tightens one of the Agent's bounds for this session, e.g. runtime=10m, usd=0.50, tokens=100k, modelCalls=20.",
+)
+@click.option("--user", default="", help="For whom the session is, where the Agent bounds each of its users.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    callback=_pairs("NAME=VALUE, for example ticket=OPS-17"),
+    metavar="NAME=VALUE",
+    help="By what the session's usage is told apart in reports; at most five.",
 )
 @click.option(
     "--output",
@@ -84,7 +98,14 @@ CONTROL_NAMESPACE = click.option(
 @CONTEXT
 @CONTROL_NAMESPACE
 def run(
-    agent: Target, session_input: str, bounds: dict[str, str], form: str, context: str | None, control_namespace: str
+    agent: Target,
+    session_input: str,
+    bounds: dict[str, str],
+    user: str,
+    labels: dict[str, str],
+    form: str,
+    context: str | None,
+    control_namespace: str,
 ) -> None:
     """Runs one session of an Agent (NAMESPACE/NAME), with INPUT or, if that is `-`, what comes on standard input.
 
@@ -94,7 +115,8 @@ def run(
     text = sys.stdin.read() if session_input == "-" else session_input
     from ambit.cli.session_output import JsonLines, Text
 
-    _exit(_run(agent, text, bounds, JsonLines() if form == "json" else Text(), context, control_namespace))
+    asked = _Asked(text, bounds, user, labels)
+    _exit(_run(agent, asked, JsonLines() if form == "json" else Text(), context, control_namespace))
 
 
 @click.command()
@@ -116,10 +138,16 @@ def kill(session: Target, context: str | None, control_namespace: str) -> None:
     _exit(_kill(session, context, control_namespace))
 
 
+class _Asked(NamedTuple):
+    input: str
+    bounds: dict[str, str]
+    user: str
+    labels: dict[str, str]
+
+
 async def _run(
     agent: Target,
-    text: str,
-    bounds: dict[str, str],
+    asked: _Asked,
     shown: "SessionOutput",
     context: str | None,
     control_namespace: str,
@@ -129,7 +157,9 @@ async def _run(
     async with connect(control_namespace=control_namespace, context=context) as client:
         interrupted = asyncio.Event()
         loop = asyncio.get_running_loop()
-        async with client.run(agent.namespace, agent.name, text, bounds) as session:
+        async with client.run(
+            agent.namespace, agent.name, asked.input, asked.bounds, user=asked.user, labels=asked.labels
+        ) as session:
             # From here on Ctrl-C ends the session rather than this process: its end is still shown.
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, interrupted.set)

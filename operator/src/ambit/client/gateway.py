@@ -34,13 +34,27 @@ class GatewayClient:
 
     @asynccontextmanager
     async def run(
-        self, namespace: str, agent: str, session_input: str = "", bounds: dict[str, str] | None = None
+        self,
+        namespace: str,
+        agent: str,
+        session_input: str = "",
+        bounds: dict[str, str] | None = None,
+        *,
+        user: str = "",
+        labels: dict[str, str] | None = None,
     ) -> AsyncGenerator[SessionStream]:
-        """Opens a session; leaving the block before its end kills it. Raises GatewayRefused, ClientError."""
+        """Opens a session; leaving the block before its end kills it. Raises GatewayRefused, ClientError.
+
+        `user` is for whom it is, where the Agent bounds each user; `labels`, at most five, tell its usage apart.
+        """
         path = f"/v1/namespaces/{quote(namespace)}/agents/{quote(agent)}/sessions"
         body: dict[str, Any] = {"input": session_input}
         if bounds:
             body["bounds"] = bounds
+        if user:
+            body["user"] = user
+        if labels:
+            body["labels"] = labels
         # A session may be silent for as long as it likes; its bounds end it.
         timeout = aiohttp.ClientTimeout(total=None)
         try:

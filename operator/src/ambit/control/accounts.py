@@ -82,8 +82,20 @@ class Accounts:
 
 def put_operation(account: Account, time_zone: str) -> wire.PutAccount:
     """What policy says an account is, in the ledger's words."""
-    limits = ledger_limits(account.limits)
-    return wire.PutAccount(path=account.path, parent=account.parent, limits=limits, time_zone=time_zone)
+    return wire.PutAccount(
+        path=account.path,
+        parent=account.parent,
+        limits=ledger_limits(account.limits),
+        time_zone=time_zone,
+        concurrent_sessions=account.concurrent_sessions,
+        enforcement=wire.Enforcement(account.enforcement),
+        warn_at=account.warn_at,
+        top_ups=tuple(
+            wire.TopUp(each.id, Window(each.window), Resource(each.resource), each.amount) for each in account.top_ups
+        ),
+        when_exhausted=wire.WhenExhausted(account.when_exhausted),
+        user_limits=None if account.user_limits is None else ledger_limits(account.user_limits),
+    )
 
 
 def ledger_limits(limits: Iterable[AccountLimit]) -> tuple[Limit, ...]:

@@ -11,6 +11,7 @@ from ambit.policy.sessions import judge_agent, judge_sandbox
 from ambit.policy.verdict import (
     Account,
     AccountLimit,
+    AccountTopUp,
     Allowed,
     BudgetAccepted,
     BudgetVerdict,
@@ -27,6 +28,7 @@ from ambit.policy.verdict import (
 __all__ = [
     "Account",
     "AccountLimit",
+    "AccountTopUp",
     "Allowed",
     "BudgetAccepted",
     "BudgetVerdict",

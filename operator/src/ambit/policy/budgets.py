@@ -4,13 +4,13 @@ from zoneinfo import available_timezones
 
 from ambit.api.agent import DEFAULT_BUDGET_NAME
 from ambit.api.base import ObjectKey
-from ambit.api.budget import Budget, BudgetLimit, ResourceName
+from ambit.api.budget import Budget, BudgetLimit, ResourceName, TopUp
 from ambit.api.common import ObjectRef
 from ambit.api.names import budget_path
 from ambit.api.quantities import parse_count, parse_duration_ms, parse_usd_nanos
 from ambit.policy.facts import Facts
 from ambit.policy.references import allows
-from ambit.policy.verdict import Account, AccountLimit, BudgetAccepted, BudgetVerdict, Denied, Problem
+from ambit.policy.verdict import Account, AccountLimit, AccountTopUp, BudgetAccepted, BudgetVerdict, Denied, Problem
 from ambit.telemetry.reasons import Denial
 
 MAX_DEPTH = 8
@@ -29,8 +29,13 @@ def judge_budget(budget: Budget, facts: Facts) -> BudgetVerdict:
         Account(
             path=budget_path(*budget.key),
             parent=None if parent is None else budget_path(*parent.key(budget.key.namespace)),
-            limits=tuple(limit for window in budget.spec.limits for limit in _account_limits(window)),
+            limits=account_limits(budget.spec.limits),
             time_zone=budget.spec.time_zone,
+            concurrent_sessions=budget.spec.concurrent_sessions,
+            enforcement=budget.spec.enforcement,
+            warn_at=tuple(sorted(set(budget.spec.warn_at))),
+            top_ups=tuple(_top_up(each) for each in budget.spec.top_ups),
+            when_exhausted=budget.spec.when_exhausted,
         )
     )
 
@@ -100,7 +105,19 @@ def _parents_problem(budget: Budget, facts: Facts) -> Problem | None:
     return None
 
 
-def _account_limits(limit: BudgetLimit) -> tuple[AccountLimit, ...]:
+def account_limits(limits: tuple[BudgetLimit, ...]) -> tuple[AccountLimit, ...]:
+    """The limits as the ledger counts them, one for each window and resource."""
+    return tuple(limit for window in limits for limit in _limits_of(window))
+
+
+def _top_up(top_up: TopUp) -> AccountTopUp:
+    parse = {ResourceName.USD: parse_usd_nanos, ResourceName.RUNTIME: parse_duration_ms}.get(
+        top_up.resource, parse_count
+    )
+    return AccountTopUp(top_up.id, top_up.window, top_up.resource, parse(top_up.amount))
+
+
+def _limits_of(limit: BudgetLimit) -> tuple[AccountLimit, ...]:
     amounts = {
         ResourceName.USD: None if limit.usd is None else parse_usd_nanos(limit.usd),
         ResourceName.TOKENS: None if limit.tokens is None else parse_count(limit.tokens),

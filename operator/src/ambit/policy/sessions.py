@@ -7,7 +7,7 @@ from ambit.api.environment import ContainerEnvironment, IsolateEnvironment
 from ambit.api.names import agent_path, budget_path
 from ambit.api.sandbox import Sandbox, SandboxEnvironment
 from ambit.policy.bounds import DEFAULT_BOUNDS, BoundAbove, SessionBounds, override, tighten
-from ambit.policy.budgets import find_budget
+from ambit.policy.budgets import account_limits, find_budget
 from ambit.policy.facts import Facts
 from ambit.policy.routes import bind_models
 from ambit.policy.verdict import Account, Allowed, Denied, IsolateBinding, Problem, SessionPolicy, Verdict, unresolved
@@ -37,7 +37,17 @@ def judge_agent(agent: Agent, facts: Facts, asked: BoundsOverride | None = None)
             unusable=unusable,
             bounds=bounds,
         ),
-        account=Account(path=path, parent=budget_path(*budget.key)),
+        account=agent_account(agent, budget.key),
+    )
+
+
+def agent_account(agent: Agent, budget: ObjectKey) -> Account:
+    """The Agent's account, which bounds all its sessions together and each of its users."""
+    return Account(
+        path=agent_path(*agent.key),
+        parent=budget_path(*budget),
+        concurrent_sessions=agent.spec.concurrent_sessions,
+        user_limits=None if agent.spec.per_user is None else account_limits(agent.spec.per_user.limits),
     )
 
 
@@ -64,7 +74,15 @@ def _judge_agents_sandbox(sandbox: Sandbox, key: ObjectKey, facts: Facts) -> Ver
                 ),
             )
         )
-    return judge_agent(agent, facts, sandbox.spec.bounds)
+    nobody = user_problem(agent, sandbox.spec.user or "", "set spec.user")
+    return judge_agent(agent, facts, sandbox.spec.bounds) if nobody is None else Denied((nobody,))
+
+
+def user_problem(agent: Agent, user: str, cure: str) -> Problem | None:
+    """Why the Agent has no session for `user`, where it bounds each of its users and this is none."""
+    if agent.spec.per_user is None or user:
+        return None
+    return Problem(Denial.USER_MISSING, f"Agent {agent.key} has limits for each user (perUser): {cure}")
 
 
 def _judge_own_sandbox(sandbox: Sandbox, environment: SandboxEnvironment, facts: Facts) -> Verdict:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ambit.api.base import ObjectKey
-from ambit.api.budget import ResourceName, Window
+from ambit.api.budget import Enforcement, ResourceName, WhenExhausted, Window
 from ambit.api.conditions import ConditionType
 from ambit.api.environment import ContainerEnvironment
 from ambit.api.model_route import Provider
@@ -38,6 +38,16 @@ class AccountLimit(NamedTuple):
 
 
 @dataclass(frozen=True)
+class AccountTopUp:
+    """So much more for a running window, once by its id; units as those of a limit."""
+
+    id: str
+    window: Window
+    resource: ResourceName
+    amount: int
+
+
+@dataclass(frozen=True)
 class Account:
     """An account as the ledger is to have it (`putAccount`)."""
 
@@ -46,6 +56,13 @@ class Account:
     limits: tuple[AccountLimit, ...] = ()
     time_zone: str | None = None
     """None: that of the account above."""
+    concurrent_sessions: int | None = None
+    enforcement: Enforcement = Enforcement.ENFORCE
+    warn_at: tuple[int, ...] = ()
+    top_ups: tuple[AccountTopUp, ...] = ()
+    when_exhausted: WhenExhausted = WhenExhausted.DENY
+    user_limits: tuple[AccountLimit, ...] | None = None
+    """Of an Agent that tells its users apart: those of each."""
 
 
 @dataclass(frozen=True)

@@ -205,3 +205,5 @@ class Denial(StrEnum):
     """A Sandbox names an Agent whose environment is an isolate."""
     BOUND_ABOVE_AGENT = "BoundAboveAgent"
     """A session asks for a bound above its Agent's."""
+    USER_MISSING = "UserMissing"
+    """A session of an Agent with limits for each user does not say whose it is."""

@@ -35,6 +35,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class _Opening(msgspec.Struct, forbid_unknown_fields=True):
     input: str = ""
     bounds: dict[str, Any] | None = None
+    user: wire.User = ""
+    labels: wire.Labels = {}
 
 
 class Endpoints:
@@ -163,7 +165,7 @@ def _opening(agent: ObjectKey, body: bytes) -> Request:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
         raise refusals.refused(Refusal.MALFORMED, f"bounds: {problems}") from error
-    return Request(agent, opening.input, bounds)
+    return Request(agent, opening.input, bounds, opening.user, opening.labels)
 
 
 def _abandon(opening: "asyncio.Task[tuple[Run, asyncio.Task[Ending]]]") -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ambit.api import names
@@ -28,7 +28,7 @@ from ambit.ledger import wire
 from ambit.ledger.client import LedgerClient, LedgerUnavailable
 from ambit.policy import Facts
 from ambit.policy.runtime_slices import hold_id
-from ambit.policy.sessions import judge_agent
+from ambit.policy.sessions import judge_agent, user_problem
 from ambit.policy.verdict import Denied, IsolateBinding, SessionPolicy
 from ambit.telemetry.reasons import Denial, Refusal, SessionEnd
 
@@ -48,6 +48,10 @@ class Request:
     agent: ObjectKey
     input: str = ""
     bounds: BoundsOverride | None = None
+    user: str = ""
+    """For whom it is: an Agent with `perUser` bounds each apart."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By what its usage is told apart."""
 
 
 class Opener:
@@ -79,6 +83,9 @@ class Opener:
         """Opens the session's account and begins it. Raises RefusedCall."""
         requested_s = asyncio.get_running_loop().time()
         agent = await self._agent(request.agent)
+        nobody = user_problem(agent, request.user, "say whose session it is (ambit run --user, or user in the body)")
+        if nobody is not None:
+            raise refused(Refusal.MALFORMED, nobody.message)
         modules = await self._modules(agent)
         policy = self._judge(agent, modules, request.bounds)
         session = new_session_id()
@@ -164,7 +171,7 @@ class Opener:
                 names.HOST_ATTRIBUTE: host.name,
                 names.CODE_ATTRIBUTE: code.sha256,
             }
-            await self._open_account(run, policy, ISOLATE_GRACE_MS, {**attributes, **placed})
+            await self._open_account(run, policy, request, ISOLATE_GRACE_MS, {**attributes, **placed})
             hold = await self._first_slice(run)
         except Exception:
             await self._places.give_back(host, run.namespace, run.id)
@@ -198,8 +205,10 @@ class Opener:
                 "the input of a container session is at most 64 KiB: put more into the image, or let the program fetch"
                 " it",
             )
-        await self._open_account(run, policy, CONTAINER_GRACE_MS, attributes)
-        made = sandbox(agent, run.id, request.input, request.bounds, self._pod_name)
+        await self._open_account(run, policy, request, CONTAINER_GRACE_MS, attributes)
+        made = sandbox(
+            agent, run.id, request.input, request.bounds, self._pod_name, user=request.user, labels=request.labels
+        )
         try:
             created = await self._kube.create(SANDBOXES, made, run.namespace)
         except ApiError as error:
@@ -214,7 +223,7 @@ class Opener:
         return ContainerConductor(run, uid, self._watches.sandboxes, self._kube, self._ledger).conduct
 
     async def _open_account(
-        self, run: Run, policy: SessionPolicy, grace_ms: int, attributes: Mapping[str, str]
+        self, run: Run, policy: SessionPolicy, request: Request, grace_ms: int, attributes: Mapping[str, str]
     ) -> None:
         opening = wire.Open(
             path=run.path,
@@ -222,6 +231,8 @@ class Opener:
             grace_ms=grace_ms,
             limits=limits(policy),
             attributes=dict(attributes),
+            user=request.user,
+            labels=dict(request.labels),
         )
         await open_account(self._ledger, opening)
         for listener in self._listeners:

@@ -1,5 +1,6 @@
 """Sandboxes of container sessions: what the gateway writes, and the little it reads of them."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -52,12 +53,23 @@ decode_sandbox = msgspec.json.Decoder(SandboxView).decode
 
 
 def sandbox(
-    agent: Agent, session: str, session_input: str, bounds: BoundsOverride | None, opened_by: str
+    agent: Agent,
+    session: str,
+    session_input: str,
+    bounds: BoundsOverride | None,
+    opened_by: str,
+    *,
+    user: str = "",
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The Sandbox of one session. It goes with its Agent; the operator runs it."""
     spec: dict[str, Any] = {"agentRef": {"name": agent.metadata.name}, "session": session, "input": session_input}
     if bounds is not None:
         spec["bounds"] = bounds.to_dict()
+    if user:
+        spec["user"] = user
+    if labels:
+        spec["usageLabels"] = dict(labels)
     return {
         "apiVersion": API_VERSION,
         "kind": "Sandbox",

@@ -6,14 +6,13 @@ import msgspec
 
 from ambit.ledger.amounts import MAX_AMOUNT, Amount, Limit, Resource, Window
 from ambit.ledger.wire.vocabulary import (
-    MAX_LABELS,
     AccountPath,
     Enforcement,
     ExpiryMs,
     GraceMs,
     HoldId,
     HoldPolicy,
-    Label,
+    Labels,
     Percent,
     Reason,
     Sequence,
@@ -71,7 +70,7 @@ class Open(Operation, frozen=True, tag="open"):
     limits: tuple[Limit, ...] = ()
     attributes: dict[str, str] = {}
     user: User = ""
-    labels: Annotated[dict[Label, Label], msgspec.Meta(max_length=MAX_LABELS)] = {}
+    labels: Labels = {}
     agent: AccountPath | None = None
     """Of a sub-session: the Agent whose sessions it is one of. What it uses is charged on its parent's path alone."""
 

@@ -24,6 +24,7 @@ Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 Percent = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
 User = Annotated[str, msgspec.Meta(max_length=253)]
+Labels = Annotated[dict[Label, Label], msgspec.Meta(max_length=MAX_LABELS)]
 SessionCount = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 
 

@@ -190,6 +190,8 @@ def _open(s: Snapshot, policy: SessionPolicy) -> wire.Open:
         grace_ms=SESSION_GRACE_MS,
         limits=ledger_limits(policy.limits),
         attributes=attributes,
+        user=s.sandbox.spec.user or "",
+        labels=s.sandbox.spec.usage_labels or {},
     )
 
 
