@@ -162,3 +162,23 @@ async def test_what_is_no_amount_is_refused_before_anything_is_asked(resource: s
     ran = await ambit_ledger("adjust", BUDGET, resource, "--amount", amount, "--reason", "r", "--by", "ada")
     assert ran.code == 2
     assert "is no" in ran.error
+
+
+async def test_a_restored_ledger_answers_again_once_it_is_told_what_was_spent_since(tmp_path: Path) -> None:
+    folder, token, copy = tmp_path / "data", tmp_path / "token", tmp_path / "backup"
+    token.write_text("user-operator")
+    async with a_ledger(folder):
+        assert (await ambit_ledger("backup", str(copy), environ={"AMBIT_LEDGER_DATA": str(folder)})).code == 0
+    restored = {"AMBIT_LEDGER_DATA": str(tmp_path / "restored")}
+    assert (await ambit_ledger("restore", str(copy), environ=restored)).code == 0
+    async with running(tmp_path / "restored") as server:
+        living = {"AMBIT_LEDGER_URL": server.url, "AMBIT_LEDGER_TOKEN_FILE": str(token)}
+        why = ("--reason", "its disk died", "--by", "ada")
+        assert (await ambit_ledger("resume", *why, environ=living)).code == 2, "neither told nor forgotten"
+        done = await ambit_ledger("resume", "--spent", BUDGET, "tokens", "5", *why, environ=living)
+        assert (done.code, done.error) == (0, "")
+        async with server.client("operator") as client:
+            assert (await client.usage(wire.GetUsage(BUDGET))).spent.tokens == 12
+    verified = await ambit_ledger("audit", "verify", "--store", str(tmp_path / "restored"))
+    assert (verified.code, verified.error) == (0, "")
+    assert verified.out.startswith("3 records are whole")

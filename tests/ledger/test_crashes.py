@@ -6,7 +6,10 @@ been acknowledged exactly once, so what is spent must be what was settled, to th
 """
 
 import asyncio
+import json
 import random
+import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from tests.ledger.server import Server, log_of, running, start
 BUDGET, AGENT = "budget/n/b", "agent/n/a"
 ONE = Amount(model_calls=1)
 HOLDERS = 8
+LOAD = Path(__file__).with_name("load_process.py")
 
 
 def session_of(holder: int) -> str:
@@ -99,6 +103,36 @@ async def test_sigkill_under_load_again_and_again(tmp_path: Path) -> None:
         await loading
     assert (load.granted, load.settled, load.refused) == (limit, limit, HOLDERS)
     assert await counted(server) == (limit, 0)
+    assert await server.stop() == 0
+
+
+async def a_holder_process(url: str, name: str, calls: int) -> Counter[str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(LOAD), url, name, session_of(0), str(calls), "3", stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return Counter(json.loads(out))
+
+
+async def test_kill_9_in_a_loop_under_three_processes_of_holders(tmp_path: Path) -> None:
+    data, limit, calls, environ = tmp_path / "data", 200, 80, {"COMPACT_AFTER_CHANGES": "100"}
+    server = await start(data, environ)
+    await prepare(server, limit)
+    holders = asyncio.gather(*(a_holder_process(server.url, f"p{number}", calls) for number in range(3)))
+    seen = kills = 0
+    while not holders.done():
+        spent, held = await counted(server)
+        assert spent >= seen, "an acknowledged settlement was lost"
+        assert spent + held <= limit
+        if spent >= seen + 40:
+            await server.kill()
+            server = await start(data, environ, again=server)
+            seen, kills = spent, kills + 1
+    total = sum(await holders, Counter[str]())
+    assert total == {"Granted": limit, "Refused": 3 * calls - limit}
+    assert await counted(server) == (limit, 0)
+    assert kills >= 3
     assert await server.stop() == 0
 
 

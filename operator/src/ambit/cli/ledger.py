@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ambit.cli.ledger_store import backup, restore
 from ambit.cli.table import aligned
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ def ledger(ctx: click.Context) -> None:
         from ambit.cli import processes
 
         ctx.invoke(processes.ledger)
+
+
+ledger.add_command(backup)
+ledger.add_command(restore)
 
 
 # -- looking ---------------------------------------------------------------
@@ -168,6 +173,30 @@ def adjust(path: str, resource: str, amount: str, reason: str, by: str) -> None:
     click.echo(f"{path}: {amount} {resource} corrected")
 
 
+@ledger.command()
+@click.option(
+    "--spent", nargs=3, multiple=True, metavar="PATH RESOURCE AMOUNT", help="What was spent since the backup."
+)
+@click.option("--forget", is_flag=True, help="Instead: nobody knows what was spent since, and it is not counted.")
+@click.option("--reason", required=True, help="Why, for the audit.")
+@click.option("--by", required=True, help="Who decided it, for the audit.")
+def resume(spent: tuple[tuple[str, str, str], ...], forget: bool, reason: str, by: str) -> None:
+    """Lets a ledger that was restored from a backup answer again."""
+    from ambit.ledger import wire
+    from ambit.ledger.amounts import INDEX, Amount
+
+    if forget is bool(spent):
+        raise click.UsageError("say what was spent since the backup (--spent), or --forget, and not both")
+    since: list[wire.SpentSince] = []
+    for path, resource, amount in spent:
+        known, units = _units(resource, amount)
+        if units < 0:
+            raise click.UsageError(f"{amount} {resource}: what was spent is above zero; adjust corrects downwards")
+        since.append(wire.SpentSince(path, Amount.of({INDEX[known]: units})))
+    _ask(lambda client: client.resume(wire.Resume(reason, by, tuple(since), forget)))
+    click.echo("the ledger answers again")
+
+
 @ledger.command("accept-clock")
 @click.option("--reason", required=True, help="Why the jump is right, for the audit.")
 @click.option("--by", required=True, help="Who decided it, for the audit.")
@@ -186,12 +215,11 @@ def accept_clock(reason: str, by: str) -> None:
 def _reading(store: str | None) -> "Generator[Reader]":
     from ambit.ledger.journal import JournalError
     from ambit.ledger.journal.sources import source_of
-    from ambit.ledger.settings import Settings, password_file
+    from ambit.ledger.settings import password_file, store_of
     from ambit.settings import SettingsError
 
     try:
-        address = store or Settings.from_env(os.environ).store
-        reader = source_of(address, password_file(os.environ)).read()
+        reader = source_of(store or store_of(os.environ), password_file(os.environ)).read()
         try:
             yield reader
         finally:

@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from ambit.api.names import LEDGER_AUDIENCE
-from ambit.cli import ledger_store
 from ambit.telemetry import logs
 
 _LOG = logging.getLogger("ambit.cli")
@@ -52,12 +51,9 @@ def gateway() -> None:
     _start("gateway", lambda: run(Settings.from_env(os.environ)))
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def ledger(context: click.Context) -> None:
-    """Keeps the accounts (a process of the control plane); with a subcommand, looks after its journal."""
-    if context.invoked_subcommand is not None:
-        return
+@click.command()
+def ledger() -> None:
+    """Keeps the accounts (a process of the control plane)."""
     from ambit.kube import KubeClient, KubeConfig
     from ambit.ledger.main import run
     from ambit.ledger.settings import Settings
@@ -68,10 +64,6 @@ def ledger(context: click.Context) -> None:
             await run(settings, _TokenReviews(kube))
 
     _start("ledger", serve)
-
-
-ledger.add_command(ledger_store.backup)
-ledger.add_command(ledger_store.restore)
 
 
 @click.command("isolate-host")

@@ -224,6 +224,10 @@ class LedgerClient:
         """Corrects what is spent."""
         return _expected(await self._answer(op, deadline_s), wire.Adjusted)
 
+    async def resume(self, op: wire.Resume, *, deadline_s: float | None = None) -> wire.Resumed:
+        """Ends the refusal of everything after a restore."""
+        return _expected(await self._answer(op, deadline_s), wire.Resumed)
+
     async def accept_clock(self, op: wire.AcceptClock, *, deadline_s: float | None = None) -> wire.ClockAccepted:
         """Says that a clock which jumped forward is right."""
         return _expected(await self._answer(op, deadline_s), wire.ClockAccepted)
