@@ -29,7 +29,9 @@ async def test_a_call_is_charged_with_what_was_read_from_and_written_to_the_cach
     assert answer.content[0].type == "text"
     assert answer.content[0].text == FIVE_WORDS
     assert answer.usage.input_tokens == 40
-    assert (await tenant.settled()).spent == Amount(usd_nanos=COST_NANOS, tokens=105, model_calls=1)
+    assert (await tenant.settled()).spent == Amount(
+        usd_nanos=COST_NANOS, tokens=105, input_tokens=100, output_tokens=5, model_calls=1
+    )
     [received] = tenant.received
     assert received.header("x-api-key") == "sk-provider-key"
     assert received.header("authorization") is None
@@ -46,7 +48,9 @@ async def test_a_stream_passes_and_its_last_count_holds(gateway: Gateway) -> Non
         final = await stream.get_final_message()
     assert text == FIVE_WORDS
     assert (final.stop_reason, final.usage.output_tokens) == ("end_turn", 5)
-    assert (await tenant.settled()).spent == Amount(usd_nanos=COST_NANOS, tokens=105, model_calls=1)
+    assert (await tenant.settled()).spent == Amount(
+        usd_nanos=COST_NANOS, tokens=105, input_tokens=100, output_tokens=5, model_calls=1
+    )
 
 
 async def test_the_synchronous_client_works_alike(gateway: Gateway) -> None:

@@ -23,7 +23,7 @@ async def test_a_call_comes_back_as_the_provider_wrote_it_and_is_charged_by_its_
     assert answer.usage is not None
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (100, 5)
     usage = await tenant.settled()
-    assert usage.spent == Amount(usd_nanos=105_000, tokens=105, model_calls=1)
+    assert usage.spent == Amount(usd_nanos=105_000, tokens=105, input_tokens=100, output_tokens=5, model_calls=1)
 
 
 async def test_the_provider_sees_its_own_key_and_model_and_nothing_of_the_session(gateway: Gateway) -> None:
