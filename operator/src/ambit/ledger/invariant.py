@@ -50,11 +50,12 @@ def violations_of_step(before: Mapping[Place, Standing], after: Mapping[Place, S
     found: list[str] = []
     for place, now in after.items():
         was = before.get(place)
-        new_window = was is None or was.begun_ms != now.begun_ms
-        held_before = 0 if was is None or new_window else was.held
+        if was is None:
+            continue  # its limit is new: it may stand above it
+        held_before = was.held if was.begun_ms == now.begun_ms else 0
         if now.held > held_before and now.limit is not None and now.spent + now.held > now.limit:
             found.append(f"{place}: held rose to {now.held} with {now.spent} spent and a limit of {now.limit}")
-        if was is not None and now.begun_ms < was.begun_ms:
+        if now.begun_ms < was.begun_ms:
             found.append(f"{place}: its window went back from {was.begun_ms} to {now.begun_ms}")
     forgotten = {path for path, _, _ in before} - {path for path, _, _ in after}
     found.extend(f"{path}: forgotten" for path in sorted(forgotten) if not path.startswith("session/"))
