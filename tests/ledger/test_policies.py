@@ -287,6 +287,20 @@ def test_a_session_above_a_parked_one_is_not_abandoned() -> None:
     assert ledger.usage().state is wire.State.OPEN
 
 
+def test_a_parked_session_is_not_abandoned_while_one_under_it_works() -> None:
+    ledger = an_exhausted_ledger(WhenExhausted.PARK, a_limit(10, Window.MONTH))
+    above, sub = "session/team-a/above", "session/team-a/sub"
+    ledger.open(path=above, grace_ms=1000)
+    ledger.open(path=sub, parent=above)
+    ledger.reserve(Amount(runtime_ms=1), path=sub)
+    ledger.open(path=f"{sub}-2", parent=above)
+    assert reason_of(ledger.reserve(calls(1), path=above)) is RefusalReason.PARKED
+    ledger.close(f"{sub}-2")
+    ledger.pass_time(10_000)
+    assert ledger.usage(above).parked
+    assert ledger.usage(sub).state is wire.State.OPEN
+
+
 def woken(ledger: Ledger, upto_ms: int = 10_000) -> list[tuple[str, int]]:
     """Who wakes within `upto_ms`, and after how long."""
     found: list[tuple[str, int]] = []

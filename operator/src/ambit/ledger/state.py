@@ -478,7 +478,8 @@ def is_idle(account: Account, session: Session) -> bool:
     """
     if session.ending is not None or session.parked_by is not None or session.holds or account.sessions_open != 1:
         return False
-    return not any(child.session is not None and child.session.away for child in account.children.values())
+    children = account.children
+    return not children or not any(each.session is not None and each.session.away for each in children.values())
 
 
 def reached_from(account: Account) -> dict[Account, None]:
