@@ -202,6 +202,8 @@ class SimulatedStore(Generic[F]):
         """Replays what is committed, as the snapshot's own process does, and puts it in place of the batches."""
         await asyncio.sleep(SYNC_S * 5)
         replay = replayed(self._disk, upto)
+        if replay.sequence != upto:
+            raise JournalError(f"batch {upto} is not there: the last one is {replay.sequence}")
         state = replay.tree.state
         chunks = list(snapshot.take(state, state.now_ms))
         await asyncio.sleep(SYNC_S)

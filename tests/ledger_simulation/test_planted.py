@@ -13,6 +13,7 @@ def test_there_are_at_least_a_dozen() -> None:
     assert len(planted.names()) >= 12
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", planted.names())
 def test_it_is_found(name: str, tmp_path: Path) -> None:
     found = planted.look_for(planted.plant(name, tmp_path / "src"), SEEDS)
