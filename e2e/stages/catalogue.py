@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from e2e.stages.plan import ClusterNeed, Stage
-from e2e.stages.report import junit
+from e2e.stages.report import ROOT, junit
 
 PYTHON = sys.executable
 TOOLS = Path(PYTHON).parent
@@ -25,6 +25,12 @@ def pytest(name: str, marks: str, *arguments: str) -> list[str]:
     return [PYTHON, "-m", "pytest", "-m", marks, f"--junit-xml={junit(name)}", *arguments]
 
 
+def files_with(mark: str) -> list[str]:
+    """The test files that use it. Collecting all the others takes twelve seconds of each of pytest's processes."""
+    files = (ROOT / "tests").rglob("test_*.py")
+    return sorted(str(path.relative_to(ROOT)) for path in files if f"pytest.mark.{mark}" in path.read_text())
+
+
 STAGES = (
     Stage("format", [str(TOOLS / "ruff"), "format", "--check", "."], 60, CODE),
     Stage("lint", [str(TOOLS / "ruff"), "check", "."], 60, CODE),
@@ -43,18 +49,23 @@ STAGES = (
         pytest(
             *("cluster", "cluster and not machine and not disruptive"),
             *("--numprocesses", str(TESTS_ON_A_NODE_AT_ONCE), "--dist=worksteal"),
+            *files_with("cluster"),
         ),
         *(900, PODS),
         after=["quickstart"],
         cluster=NODE,
     ),
-    Stage("faults", pytest("faults", "disruptive"), 900, PODS, after=["cluster"], cluster=NODE),
+    Stage(
+        "faults", pytest("faults", "disruptive", *files_with("disruptive")), 900, PODS, after=["cluster"], cluster=NODE
+    ),
     Stage(
         "integration",
-        pytest("integration", "integration and not machine"),
+        pytest("integration", "integration and not machine", *files_with("integration")),
         *(900, API),
         after=["images"],
         cluster=CONTROL_PLANE,
     ),
-    Stage("machine", pytest("machine", "machine"), 900, API, after=["images"], starts=OWN_CLUSTERS),
+    Stage(
+        "machine", pytest("machine", "machine", *files_with("machine")), 900, API, after=["images"], starts=OWN_CLUSTERS
+    ),
 )
