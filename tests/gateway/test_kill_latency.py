@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,8 +26,10 @@ GATEWAYS, STREAMS_EACH = 3, 4
 
 
 @asynccontextmanager
-async def a_gateway(ledger_url: str, models_url: str, signer: Path) -> AsyncGenerator[str]:
-    """A gateway's data path in a process of its own; where it listens."""
+async def a_gateway(
+    ledger_url: str, models_url: str, signer: Path
+) -> AsyncGenerator[tuple[str, asyncio.subprocess.Process]]:
+    """A gateway's data path in a process of its own, and where it listens."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.gateway.gateway_process", ledger_url, models_url, str(signer)),
         cwd=ROOT,
@@ -35,7 +38,7 @@ async def a_gateway(ledger_url: str, models_url: str, signer: Path) -> AsyncGene
     )
     try:
         assert process.stdout is not None
-        yield (await process.stdout.readline()).decode().strip()
+        yield (await process.stdout.readline()).decode().strip(), process
     finally:
         process.kill()
         await process.wait()
@@ -72,15 +75,19 @@ async def test_a_kill_cuts_the_streams_of_every_gateway_within_100_ms_and_is_the
         operator = await stack.enter_async_context(process.client("operator"))
         await operator.put_account(wire.PutAccount(BUDGET))
         await operator.put_account(wire.PutAccount(AGENT, (), BUDGET))
+        gateways = [
+            await stack.enter_async_context(a_gateway(process.url, models.url, tmp_path / "signer.pem"))
+            for _ in range(GATEWAYS)
+        ]
         streams: list[asyncio.Task[float]] = []
-        for number in range(GATEWAYS):
-            address = await stack.enter_async_context(a_gateway(process.url, models.url, tmp_path / "signer.pem"))
+        under_way: list[asyncio.Event] = []
+        for number, (address, _) in enumerate(gateways):
             for each in range(STREAMS_EACH):
                 session = f"session/team-x/s-{number}-{each}"
                 await operator.open(wire.Open(session, AGENT, DAY_MS, (), {"agent": "team-x/researcher"}))
-                started = asyncio.Event()
-                streams.append(asyncio.create_task(a_stream(address, session, started)))
-                await started.wait()
+                under_way.append(asyncio.Event())
+                streams.append(asyncio.create_task(a_stream(address, session, under_way[-1])))
+        await asyncio.gather(*(started.wait() for started in under_way))
         asked_at = monotonic()
         killed = await operator.kill(wire.Kill(AGENT, "enough", "ada"))
         assert len(killed.sessions) == GATEWAYS * STREAMS_EACH
@@ -89,3 +96,30 @@ async def test_a_kill_cuts_the_streams_of_every_gateway_within_100_ms_and_is_the
             print("cut after ms:", *(f"{ms:.0f}" for ms in sorted(took_ms)))
             assert median(took_ms) < 100
             assert await confirmed(operator) is wire.Confirmation.OBSERVED
+
+
+async def test_a_kill_is_presumed_where_a_gateway_keeps_silent_until_all_that_it_held_has_expired(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "signer.pem").write_bytes(SIGNER_PEM)
+    async with AsyncExitStack() as stack:
+        process = await stack.enter_async_context(ledger_server.running(tmp_path / "data"))
+        models = await stack.enter_async_context(model_server())
+        operator = await stack.enter_async_context(process.client("operator"))
+        await operator.put_account(wire.PutAccount(BUDGET))
+        await operator.put_account(wire.PutAccount(AGENT, (), BUDGET))
+        session = "session/team-x/s-1"
+        await operator.open(wire.Open(session, AGENT, DAY_MS, (), {"agent": "team-x/researcher"}))
+        address, gateway = await stack.enter_async_context(a_gateway(process.url, models.url, tmp_path / "signer.pem"))
+        started = asyncio.Event()
+        stream = asyncio.create_task(a_stream(address, session, started))
+        await started.wait()
+        gateway.send_signal(signal.SIGSTOP)  # it can neither hear of the kill nor say that it heard
+        killed = await operator.kill(wire.Kill(AGENT, "enough", "ada"))
+        assert (killed.sessions, killed.confirmed) == ((session,), None)
+        async with asyncio.timeout(30):
+            assert await confirmed(operator) is wire.Confirmation.PRESUMED
+        usage = await operator.usage(wire.GetUsage(session))
+        assert usage.holds == ()
+        assert usage.spent.model_calls == 1, "what was held is charged"
+        stream.cancel()
