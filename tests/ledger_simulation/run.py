@@ -237,7 +237,9 @@ class Simulation:
 
     async def _settle_down(self) -> None:
         """Everything expires: nothing is held any more."""
-        for by_s in (2.0, 86400.0 * 2, 2.0):
+        # A clock that was put back stands still until it has caught up.
+        behind_ms = max(self._cluster.incarnations[-1].model.now_ms - self._cluster.wall_ms(), 0)
+        for by_s in (2.0, 86400.0 * 2 + behind_ms / 1000, 2.0):
             self._loop.leap(by_s)
             await asyncio.sleep(2.0)
         newest = self._cluster.incarnations[-1]
