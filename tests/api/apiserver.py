@@ -13,8 +13,8 @@ import httpx
 import pytest
 import yaml
 
-from ambit.api.base import API_VERSION
 from ambit.api.generate import RESOURCES
+from ambit.api.names import API_VERSION
 from ambit.kube.config import KubeConfig
 
 CRDS = Path(__file__).parents[2] / "crds"

@@ -6,8 +6,9 @@ from typing import Any, cast, get_args, get_origin
 from annotated_types import Ge, MaxLen, MinLen
 from hypothesis import strategies as st
 
-from ambit.api.base import API_VERSION, ApiModel, ListMap, ObjectMeta, Resource, Rule
+from ambit.api.base import ApiModel, ListMap, ObjectMeta, Resource, Rule
 from ambit.api.fields import IntOrString
+from ambit.api.names import API_VERSION
 from ambit.api.schema import fields, unwrap
 from tests.api.table import load
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import yaml
 
-from ambit.api.base import API_VERSION
 from ambit.api.generate import RESOURCES
+from ambit.api.names import API_VERSION
 from ambit.api.schema import rules
 
 FOLDER = Path(__file__).parent / "accept_refuse"
