@@ -129,3 +129,16 @@ def test_where_holds_are_full_a_hold_grows_in_time_only(path: str) -> None:
         Amount(runtime_ms=5, gpu_time_ms=5)
     )
     assert ledger.usage(TEAM).held == Amount(tokens=5, runtime_ms=10, gpu_time_ms=5)
+
+
+def test_the_agent_of_a_sub_session_says_how_it_holds_too() -> None:
+    ledger = a_ledger()
+    careful = "agent/n/careful"
+    ledger.do(wire.PutAccount(careful, (), TEAM, holds=HoldPolicy.FULL), "operator")
+    below, deeper = "session/n/below", "session/n/deeper"
+    sub_session = wire.Open(below, SESSION, 60_000, agent=careful)
+    assert ledger.do(sub_session) == wire.Opened(False, {}, HoldPolicy.FULL)
+    assert ledger.do(sub_session) == wire.Opened(True, {}, HoldPolicy.FULL)
+    assert ledger.do(wire.Open(deeper, below, 60_000)) == wire.Opened(False, {}, HoldPolicy.FULL)
+    ledger.reserve(tokens(5), hold="h", path=deeper)
+    assert isinstance(ledger.extend(1, tokens(1)), Invalid)

@@ -195,9 +195,15 @@ def _held_in_full(hold: Hold, want: Vector) -> wire.Invalid | None:
 
 
 def holds_of(chain: Chain) -> HoldPolicy:
-    """How calls are held here: in full, where any account says so."""
-    full = any(account.allowance.holds is HoldPolicy.FULL for account in chain)
+    """How calls are held here: in full, where any account says so, or the Agent of a sub-session among them."""
+    full = any(each.allowance.holds is HoldPolicy.FULL for account in chain for each in _who_bounds(account))
     return HoldPolicy.FULL if full else HoldPolicy.PROGRESSIVE
+
+
+def _who_bounds(account: Account) -> Chain:
+    """The account itself, and the Agent that a sub-session's bounds come from beside its path."""
+    agent = None if account.session is None else account.session.agent
+    return (account,) if agent is None else (account, agent)
 
 
 def _repeated(hold: Hold) -> HoldAnswer:
