@@ -133,6 +133,17 @@ async def test_a_hold_that_comes_after_the_deadline_is_released() -> None:
     assert kinds(ledger.ops) == ["Reserve", "Release"]
 
 
+async def test_a_named_hold_that_comes_too_late_stays_since_it_may_be_one_that_is_in_use() -> None:
+    ledger = ScriptedLedger()
+    async with ledger.client(deadline_s=0.02) as client:
+        ledger.hold_back()
+        with pytest.raises(LedgerUnavailable):
+            await client.reserve(wire.Reserve("runtime/n/s-1", SESSION, ONE, ONE, 60_000))
+        ledger.let_go()
+        assert isinstance(await a_call(client), Held)
+    assert kinds(ledger.ops) == ["Reserve", "Reserve"]
+
+
 async def test_a_hold_that_is_granted_in_the_step_in_which_its_caller_goes_is_released() -> None:
     ledger = ScriptedLedger()
     async with ledger.client() as client:

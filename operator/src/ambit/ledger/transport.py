@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from ambit.ledger import wire
+from ambit.ledger.holds import MARK
 
 Exchange = Callable[[bytes], Awaitable[bytes]]
 """One attempt at a batch: the body of `POST /v1/ops` → the body of its answer. Raises AttemptFailed."""
@@ -149,6 +150,9 @@ class Transport:
             self.give_back(asked.op, result)
 
     def give_back(self, op: wire.AnyOperation, result: wire.AnyResult) -> None:
-        """Nobody took this answer: a hold that it granted is released, since nothing will be done with it."""
-        if isinstance(op, wire.Reserve) and isinstance(result, wire.Granted):
+        """Nobody took this answer: a hold that it granted is released, since nothing will be done with it.
+
+        Not so one with a name: it outlives its holder, and what was granted may be a repeat of a hold that is in use.
+        """
+        if isinstance(op, wire.Reserve) and MARK in op.id and isinstance(result, wire.Granted):
             self.ask(wire.Release(op.id, "whoever asked for it went away before the answer came"))
