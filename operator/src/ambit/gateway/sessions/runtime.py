@@ -92,15 +92,7 @@ class RuntimeHold:
         """Holds the first slice, waiting a while for room that others hold. After `Granted` the runtime counts."""
         deadline_s = self._clock() + ROOM_PATIENCE_S
         while True:
-            answer = await self._ledger.reserve(
-                wire.Reserve(
-                    id=self._id,
-                    path=self._path,
-                    want=Amount(runtime_ms=SLICE_MS),
-                    at_least=Amount(runtime_ms=AT_LEAST_MS),
-                    expires_in_ms=SLICE_MS + EXPIRY_SLACK_MS,
-                )
-            )
+            answer = await self._first_slice()
             if not isinstance(answer, wire.Wait) or self._clock() >= deadline_s:
                 break
             await asyncio.sleep(ASK_AGAIN_MS / 1000)
@@ -108,6 +100,21 @@ class RuntimeHold:
             self._slices = Slices(answer.amount.runtime_ms)
             self._started_s = self._clock()
         return answer
+
+    async def _first_slice(self) -> wire.Granted | wire.Refused | wire.Wait:
+        asked = wire.Reserve(
+            id=self._id,
+            path=self._path,
+            want=Amount(runtime_ms=SLICE_MS),
+            at_least=Amount(runtime_ms=AT_LEAST_MS),
+            expires_in_ms=SLICE_MS + EXPIRY_SLACK_MS,
+        )
+        try:
+            return await self._ledger.reserve(asked)
+        except (LedgerUnavailable, asyncio.CancelledError):
+            # It may be granted all the same, and nothing will run on it.
+            self._ledger.post(wire.Release(self._id, "the session did not begin"))
+            raise
 
     async def keep(self) -> Ended:
         """Renews the slice until none is granted and the last is used up, or the session has ended in the ledger."""
