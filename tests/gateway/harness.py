@@ -31,6 +31,8 @@ from tests.model_server.server import running as model_server
 
 ORGANISATION = "budget/platform/organisation"
 DAY_MS = 24 * 3600 * 1000
+UNUSED_S = 0.2
+"""Nothing is held any more so soon after a session's last call."""
 SIGNER = Ed25519PrivateKey.generate()
 SIGNER_PEM = SIGNER.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -188,6 +190,7 @@ async def running_with(
             drain_s=drain_s,
             limits=limits or Limits(),
             upstream_tls=upstream_tls,
+            unused_s=UNUSED_S,
         )
         async with data_plane.serve(settings, ledger, world, reviewer) as plane:
             yield Gateway(plane, world, models, ledger, operator, process, reviewer)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from ambit.gateway.admission import QUEUE_S, Admission
 from ambit.gateway.holding_ahead import HoldingAhead
-from ambit.gateway.holding_ahead.ahead import SILENCE_MS
+from ambit.gateway.holding_ahead.ahead import SILENCE_MS, UNUSED_S
 from ambit.gateway.ledger_events import LedgerEvents
 from ambit.gateway.room_queue import RoomQueue
 from ambit.gateway.settlements import Settlements
@@ -26,7 +26,13 @@ class Admitting:
 
     @classmethod
     def over(
-        cls, ledger: LedgerClient, *, hold_expires_in_ms: int, hold_ahead: bool, queue_s: float = QUEUE_S
+        cls,
+        ledger: LedgerClient,
+        *,
+        hold_expires_in_ms: int,
+        hold_ahead: bool,
+        unused_s: float = UNUSED_S,
+        queue_s: float = QUEUE_S,
     ) -> "Admitting":
         """All of one process, which takes its holds from this ledger."""
         queue, warnings = RoomQueue(), Warnings()
@@ -38,6 +44,7 @@ class Admitting:
             hold_expires_in_ms=hold_expires_in_ms,
             held_up=lambda session, parent: queue.account_in_the_way(session, parent) is not None,
             on=hold_ahead,
+            unused_s=unused_s,
         )
         admission = Admission(
             ledger,

@@ -11,6 +11,7 @@ from typing import Final
 from ambit.gateway.admitting import Admitting
 from ambit.gateway.calls import Calls
 from ambit.gateway.data_path import DataPath
+from ambit.gateway.holding_ahead.ahead import UNUSED_S
 from ambit.gateway.identity.isolate_hosts import IsolateHosts, TokenReviewer
 from ambit.gateway.identity.session_directory import SessionDirectory
 from ambit.gateway.identity.session_tokens import SessionTokens
@@ -43,6 +44,8 @@ class DataPlaneSettings:
     """None: the system's certificate authorities."""
     hold_ahead: bool = True
     """Whether a session's likely next call is held before it is made."""
+    unused_s: float = UNUSED_S
+    """For how long without a call such a hold is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,12 @@ async def serve(
     At its end: no new connection, calls under way have `drain_s`, what is left is cut in its format's own words, and
     everything is settled.
     """
-    admitting = Admitting.over(ledger, hold_expires_in_ms=settings.hold_expires_in_ms, hold_ahead=settings.hold_ahead)
+    admitting = Admitting.over(
+        ledger,
+        hold_expires_in_ms=settings.hold_expires_in_ms,
+        hold_ahead=settings.hold_ahead,
+        unused_s=settings.unused_s,
+    )
     metrics.GATEWAY_QUEUE.set_function(lambda: admitting.queue.waiting)
     metrics.GATEWAY_HOLDS_AHEAD_UNUSED.set_function(lambda: admitting.ahead.unused)
     sessions = SessionDirectory(ledger, time.monotonic)
