@@ -9,7 +9,7 @@ import pytest
 
 from ambit.ledger import transport, wire
 from ambit.ledger.amounts import Amount
-from ambit.ledger.client import Held, HoldIdReused, LedgerBusy, LedgerClient, LedgerUnavailable
+from ambit.ledger.client import Held, HoldIdReused, InvalidOperation, LedgerBusy, LedgerClient, LedgerUnavailable
 from tests.ledger.scripted import ONE, SESSION, ScriptedLedger, kinds, number
 
 
@@ -215,3 +215,16 @@ async def test_an_answer_that_is_none_is_no_answer() -> None:
     async with LedgerClient.over(exchange, ledger.events, chance=Random(1)) as client:
         assert await client.settle(wire.Settle("h", Amount())) == wire.Settled()
     assert len(ledger.batches) == 3
+
+
+async def test_an_answer_that_cannot_be_read_fails_its_own_operation_alone() -> None:
+    ledger = ScriptedLedger()
+    unreadable = wire.Usage(SESSION, wire.State.OPEN, spent=Amount(model_calls=-1))
+    ledger.answer = lambda op: unreadable if isinstance(op, wire.GetUsage) else wire.Granted(ONE)
+    async with ledger.client() as client:
+        looked, held = await asyncio.gather(
+            client.usage(wire.GetUsage(SESSION)), a_call(client), return_exceptions=True
+        )
+    assert isinstance(looked, InvalidOperation)
+    assert isinstance(held, Held)
+    assert len(ledger.batches) == 1

@@ -142,3 +142,32 @@ def test_the_agent_of_a_sub_session_says_how_it_holds_too() -> None:
     assert ledger.do(wire.Open(deeper, below, 60_000)) == wire.Opened(False, {}, HoldPolicy.FULL)
     ledger.reserve(tokens(5), hold="h", path=deeper)
     assert isinstance(ledger.extend(1, tokens(1)), Invalid)
+
+
+@pytest.mark.parametrize("late", ["settle", "release"])
+def test_a_lost_hold_that_was_taken_off_by_hand_is_not_taken_off_again(late: str) -> None:
+    ledger = a_ledger(a_limit(10))
+    ledger.reserve(calls(10), hold="g#1", expires_in_ms=1000)
+    ledger.pass_time(1000)
+    adjust(ledger, SESSION, -10)
+    answer = ledger.settle(Amount(), "g#1") if late == "settle" else ledger.release("g#1")
+    assert answer == wire.AlreadySettled()
+    assert ledger.usage(TEAM).spent == Amount()
+    assert isinstance(ledger.reserve(calls(11), hold="g#2"), Refused)
+
+
+def test_amounts_that_no_journal_can_count_are_refused_and_harm_nobody() -> None:
+    ledger = a_ledger()
+    for number in range(1, 9):
+        ledger.reserve(calls(1), hold=f"g#{number}")
+        ledger.settle(Amount(tokens=2**62), f"g#{number}")
+    for number in range(9, 13):
+        ledger.reserve(Amount(tokens=2**61), hold=f"g#{number}")
+        ledger.extend(1, Amount(tokens=2**61), hold=f"g#{number}")
+    ledger.do(wire.Adjust(TEAM, Resource.TOKENS, 2**62, "absurd", "ada"), "operator")
+    huge = tuple(wire.TopUp(f"t{number}", Window.DAY, Resource.TOKENS, 2**62) for number in range(6))
+    assert isinstance(ledger.do(wire.PutAccount(TEAM, (), ORGANISATION, top_ups=huge), "operator"), Invalid)
+    assert ledger.usage(ORGANISATION).spent.tokens + ledger.usage(ORGANISATION).held.tokens <= 2**62
+    ledger.pass_time(25 * HOUR_MS)
+    assert isinstance(ledger.reserve(calls(1), hold="g#99", path=SESSION), Granted)
+    ledger.restart(ledger.through_snapshot())

@@ -77,3 +77,24 @@ def test_a_kill_survives_a_crash() -> None:
     ledger.restart(ledger.replayed())
     ledger.settle(calls(1), "g#1")
     assert confirmations(ledger) == [KillConfirmed(TEAM, Confirmation.OBSERVED, 0)]
+
+
+@pytest.mark.parametrize("ending", ["settled", "expired"])
+def test_a_kill_is_confirmed_though_its_agent_stands_under_another_budget_by_then(ending: str) -> None:
+    ledger = a_ledger()
+    ledger.budget(path="budget/n/elsewhere", parent=None)
+    ledger.reserve(calls(1), hold="g#1", expires_in_ms=1000)
+    ledger.kill(TEAM)
+    ledger.remove(AGENT)
+    ledger.agent(parent="budget/n/elsewhere")
+    if ending == "settled":
+        ledger.settle(calls(1), "g#1")
+    else:
+        ledger.pass_time(1000)
+    how = Confirmation.OBSERVED if ending == "settled" else Confirmation.PRESUMED
+    assert [
+        event.how for event in confirmations(ledger) if isinstance(event, KillConfirmed) and event.path == TEAM
+    ] == [how]
+    ledger.pass_time(HOUR_MS)
+    ledger.restart(ledger.through_snapshot())
+    assert ledger.kill(TEAM) == Killed((), how)

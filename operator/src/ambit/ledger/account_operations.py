@@ -3,9 +3,10 @@
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
 from ambit.ledger.allowance import Allowance
-from ambit.ledger.amounts import INDEX, Limit
+from ambit.ledger.amounts import INDEX, MAX_AMOUNT, Limit
 from ambit.ledger.audit import AuditedAdjustment, AuditedLimits, AuditedRemoval
 from ambit.ledger.ending import end_sessions
+from ambit.ledger.hold_operations import beyond_counting
 from ambit.ledger.paths import kind_of, misplaced
 from ambit.ledger.policy_operations import top_up, warn
 from ambit.ledger.step import Step
@@ -86,6 +87,8 @@ def _wrong_allowance(op: wire.PutAccount) -> wire.Invalid | None:
         return wire.Invalid(f"{op.time_zone!r} is no time zone: write an IANA name, for example Europe/Berlin")
     if op.user_limits is not None and kind != "agent":
         return wire.Invalid(f"{op.path} is no Agent: only an Agent has userLimits")
+    if sum(top_up.amount for top_up in op.top_ups) > MAX_AMOUNT:
+        return wire.Invalid(f"the topUps are more than {MAX_AMOUNT} together: absurd")
     if len({top_up.id for top_up in op.top_ups}) < len(op.top_ups):
         return wire.Invalid("two top-ups have the same id: each is applied once by its id")
     return repeated_limit(op.limits) or repeated_limit(op.user_limits or ())
@@ -126,6 +129,8 @@ def adjust(step: Step, op: wire.Adjust) -> wire.Adjusted | wire.ErrorResult:
     for each in account.chain():
         if each.spent[index] + op.amount < 0:
             return wire.Invalid(f"{each.path} has spent {each.spent[index]} {op.resource}: take off at most that much")
+    if op.amount > 0 and (absurd := beyond_counting(account.chain(), {index: op.amount})) is not None:
+        return absurd
     if op.amount:
         step.record(changes.Adjusted(step.now_ms, op.path, {index: op.amount}))
         step.audit(op.path, AuditedAdjustment(op.resource, op.amount, op.reason, op.by))

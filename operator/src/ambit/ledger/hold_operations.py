@@ -3,7 +3,7 @@
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
 from ambit.ledger.admission import Full, admit
-from ambit.ledger.amounts import INDEX, Amount, Resource, Vector, covers
+from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers
 from ambit.ledger.audit import AuditedCorrection, AuditedOverrun
 from ambit.ledger.holds import MARK, Hold, HoldState, identity_of
 from ambit.ledger.policy_operations import exhaust, parked, warn
@@ -14,6 +14,8 @@ HoldAnswer = wire.Granted | Refused | wire.Wait | wire.ErrorResult
 Chain = tuple[Account, ...]
 TIME = frozenset({INDEX[Resource.RUNTIME], INDEX[Resource.GPU_TIME]})
 """What is held in slices, whatever the policy: nobody knows beforehand how long something runs."""
+LARGE = 2**40
+"""Of one hold, in any resource: from here on it is asked whether the totals can still be counted."""
 
 
 def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
@@ -41,6 +43,8 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
         return answer if op.speculative else exhaust(step, account, answer)
     if isinstance(answer, Full):
         return _make_room(step, answer, op.speculative)
+    if max(answer.values()) > LARGE and (absurd := beyond_counting(chain, answer)) is not None:
+        return absurd
     step.record(
         changes.HoldPlaced(
             step.now_ms,
@@ -85,6 +89,8 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
         return exhaust(step, hold.chain[0], answer)
     if isinstance(answer, Full):
         return _make_room(step, answer, speculative=False)
+    if max(answer.values(), default=0) > LARGE and (absurd := beyond_counting(hold.chain, answer)) is not None:
+        return absurd
     step.record(
         changes.HoldExtended(
             step.now_ms,
@@ -114,8 +120,12 @@ def settle(step: Step, op: wire.Settle) -> wire.Settled | wire.AlreadySettled | 
     if hold.state not in (HoldState.OPEN, HoldState.EXPIRED):
         return wire.AlreadySettled()
     used = op.used.vector()
-    _, overrun = hold.allocate(used)
     lost = hold.state is HoldState.EXPIRED
+    if lost and _taken_off_before(hold, used):
+        return wire.AlreadySettled()
+    _, overrun = hold.allocate(used)
+    if overrun and (absurd := beyond_counting(hold.chain, overrun)) is not None:
+        return absurd
     step.record(changes.HoldSettled(step.now_ms, step.component, op.id, used))
     path = hold.chain[0].path
     if lost:
@@ -134,10 +144,28 @@ def release(step: Step, op: wire.Release) -> wire.Released | wire.AlreadySettled
     if hold.state not in (HoldState.OPEN, HoldState.EXPIRED):
         return wire.AlreadySettled()
     lost = hold.state is HoldState.EXPIRED
+    if lost and _taken_off_before(hold, {}):
+        return wire.AlreadySettled()
     step.record(changes.HoldReleased(step.now_ms, step.component, op.id, op.reason))
     if lost:
         step.audit(hold.chain[0].path, AuditedCorrection(step.component, op.id, Amount()))
     return wire.Released()
+
+
+def _taken_off_before(hold: Hold, used: Vector) -> bool:
+    """Whether an `adjust` took the charge of a lost hold off already: to correct it too would go below zero."""
+    back = {index: amount - used.get(index, 0) for index, amount in hold.amount.items()}
+    return any(account.spent[index] < amount for account in hold.chain for index, amount in back.items())
+
+
+def beyond_counting(chain: Chain, more: Vector) -> wire.Invalid | None:
+    """The refusal of what would make a total larger than journal, snapshot and wire can say."""
+    for account in chain:
+        for index, amount in more.items():
+            if account.spent[index] + account.held[index] + amount > MAX_AMOUNT:
+                what = f"more than {MAX_AMOUNT} {RESOURCES[index]}"
+                return wire.Invalid(f"{account.path} would have held and spent {what}: absurd")
+    return None
 
 
 _SETTLED = wire.Settled()

@@ -202,10 +202,10 @@ class _Restoring:
                 self._session(account, account.session, image.session)
             if image.kill is not None:
                 kill = image.kill
-                waiting = {state.accounts[path] for path in kill.waiting}
+                # Snapshots of before this was mended name sessions that have gone: nothing is to be waited for there.
+                waiting = {state.accounts[path] for path in kill.waiting if path in state.accounts}
                 account.kill = Kill(kill.at_ms, waiting, kill.presumed, kill.confirmed)
-                if not waiting and kill.confirmed is None:
-                    state.confirmable[account] = None
+                state.await_kill(account, account.kill)
         for account, _ in self._links:
             if account.session is not None:
                 self._time(account, account.session)

@@ -58,6 +58,9 @@ class State:
         """Windows that are over since somebody last took them from here."""
         self.confirmable: dict[Account, None] = {}
         """Killed accounts under which nothing may act any more, and that are not confirmed."""
+        self.killing: dict[Account, Kill] = {}
+        """Kills for which a session is still waited for, wherever that session stands by now: its Agent may have been
+        made again under another Budget since."""
         self.on_touch: Callable[[tuple[Account, ...]], None] | None = None
         """Told of the accounts that a change is about to count on, nearest first: for who checks every step."""
 
@@ -282,10 +285,9 @@ class State:
             each.sessions_open -= 1
             if each.session is not None and is_idle(each, each.session):
                 self._rest(each, each.session, at_ms)
-        for each in reached_from(account):
-            if each.kill is not None:
-                each.kill.waiting.discard(account)
-                self._confirm(each, each.kill)
+        for each, kill in list(self.killing.items()):
+            kill.waiting.discard(account)
+            self.await_kill(each, kill)
 
     def _rest(self, account: Account, session: Session, at_ms: int) -> None:
         """A session may have become idle."""
@@ -312,10 +314,15 @@ class State:
         account = self.accounts[change.path]
         waiting = {each for each in account.sessions() if not session_of(each).gone}
         account.kill = Kill(change.at_ms, waiting)
-        self._confirm(account, account.kill)
+        self.await_kill(account, account.kill)
 
-    def _confirm(self, account: Account, kill: Kill) -> None:
-        if not kill.waiting and kill.confirmed is None:
+    def await_kill(self, account: Account, kill: Kill) -> None:
+        """Goes on waiting for a kill's sessions, or has it confirmed where none of them may act any more."""
+        if kill.waiting:
+            self.killing[account] = kill
+            return
+        self.killing.pop(account, None)
+        if kill.confirmed is None:
             self.confirmable[account] = None
 
     # -- holds
@@ -419,11 +426,11 @@ class State:
         self.open_holds -= 1
         self.expiries.remove(hold, hold.slot)
         hold.leave()
-        if expired:
-            for account in hold.chain:
-                if account.kill is not None:
-                    account.kill.presumed = True
         account = hold.chain[0]
+        if expired:
+            for kill in self.killing.values():
+                if account in kill.waiting:
+                    kill.presumed = True
         session = session_of(account)
         if not session.holds:
             account.rest()
@@ -480,16 +487,6 @@ def is_idle(account: Account, session: Session) -> bool:
         return False
     children = account.children
     return not children or not any(each.session is not None and each.session.away for each in children.values())
-
-
-def reached_from(account: Account) -> dict[Account, None]:
-    """Every account whose kill ends this session: those above it, and those above the Agents in whose name any runs."""
-    found: dict[Account, None] = {}
-    for each in account.chain():
-        found[each] = None
-        if each.session is not None and each.session.agent is not None:
-            found.update(dict.fromkeys(each.session.agent.chain()))
-    return found
 
 
 def session_of(account: Account) -> Session:

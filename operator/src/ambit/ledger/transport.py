@@ -28,6 +28,14 @@ PAUSES_S: Final = (0.02, 0.05, 0.1, 0.25, 0.5)
 """Between attempts, a tenth more or less so that clients do not come back in step; the last one again and again."""
 log = logging.getLogger(__name__)
 _results = msgspec.json.Decoder(wire.Results)
+_result = msgspec.json.Decoder(wire.AnyResult)
+
+
+class _RawResults(msgspec.Struct):
+    results: list[msgspec.Raw]
+
+
+_raw_results = msgspec.json.Decoder(_RawResults)
 _ALWAYS_TAKEN: Final = (wire.Extend, wire.Settle, wire.Release, wire.Close, wire.Kill)
 """They give room back or end something, and there are no more of them than of what was admitted."""
 _READS: Final = (wire.GetUsage, wire.ListSessions)
@@ -58,6 +66,21 @@ class Asked:
         if not self.answer.done():
             return True
         return self.sent and not isinstance(self.op, _READS)
+
+
+def _decoded(answer: bytes) -> list[wire.AnyResult]:
+    """The results of a batch. One that cannot be read fails its own operation only, not those beside it for ever."""
+    try:
+        return _results.decode(answer).results
+    except msgspec.ValidationError:
+        return [_readable(result) for result in _raw_results.decode(answer).results]
+
+
+def _readable(raw: msgspec.Raw) -> wire.AnyResult:
+    try:
+        return _result.decode(raw)
+    except msgspec.ValidationError as error:
+        return wire.Invalid(f"the ledger's answer cannot be read: {error}")
 
 
 class Transport:
@@ -134,7 +157,7 @@ class Transport:
         try:
             async with asyncio.timeout(ATTEMPT_S):
                 answer = await self._exchange(msgspec.json.encode(wire.Operations(ops)))
-            results = _results.decode(answer).results
+            results = _decoded(answer)
         except TimeoutError as error:
             raise AttemptFailed(f"no answer within {ATTEMPT_S:g} s") from error
         except msgspec.MsgspecError as error:
