@@ -1,4 +1,7 @@
-"""A PostgreSQL of one's own, for tests and benchmarks: in a folder, on a unix socket there, every commit synced."""
+"""A PostgreSQL of one's own, for tests and benchmarks: in a folder, on a unix socket there, every commit synced.
+
+`python -m e2e.postgres` installs its programs where they are missing.
+"""
 
 import os
 import pwd
@@ -8,6 +11,9 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from e2e.cluster import packages
+from e2e.cluster.progress import Progress
 
 USER = "postgres"
 STARTS_WITHIN_S = 30
@@ -69,3 +75,7 @@ def wait_until_ready(folder: Path) -> None:
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"PostgreSQL in {folder} takes no connections")
         time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    packages.require(packages.STORE, Progress())

@@ -14,6 +14,7 @@ from e2e.cluster.progress import Progress
 BUILD = "build"
 CONTROL_PLANE = "control-plane"
 NODE = "node"
+STORE = "store"
 BENCH = "bench"
 GO_MINIMUM = (1, 26)
 

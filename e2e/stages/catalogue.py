@@ -38,7 +38,8 @@ STAGES = (
     Stage("contracts", [str(TOOLS / "lint-imports")], 60, CODE),
     Stage("generated", [PYTHON, "-m", "ambit.api.generate", "--check"], 60, CODE),
     # The chart's tests call helm, which is built with all the rest where it is not there.
-    Stage("unit", pytest("unit", "not integration and not cluster"), 900, CODE, after=["build"]),
+    Stage("unit", pytest("unit", "not integration and not cluster"), 900, CODE, after=["build", "packages"]),
+    Stage("packages", [PYTHON, "-m", "e2e.postgres"], 300, PODS),
     Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1200, PODS),
     Stage("images", [PYTHON, "-m", "e2e.images", "build"], 600, PODS),
     Stage(
@@ -62,7 +63,7 @@ STAGES = (
         "integration",
         pytest("integration", "integration and not machine", *files_with("integration")),
         *(900, API),
-        after=["images"],
+        after=["images", "packages"],
         cluster=CONTROL_PLANE,
     ),
     Stage(

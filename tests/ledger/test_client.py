@@ -220,7 +220,11 @@ async def test_an_answer_that_is_none_is_no_answer() -> None:
 async def test_an_answer_that_cannot_be_read_fails_its_own_operation_alone() -> None:
     ledger = ScriptedLedger()
     unreadable = wire.Usage(SESSION, wire.State.OPEN, spent=Amount(model_calls=-1))
-    ledger.answer = lambda op: unreadable if isinstance(op, wire.GetUsage) else wire.Granted(ONE)
+
+    def answer(op: wire.AnyOperation) -> wire.AnyResult:
+        return unreadable if isinstance(op, wire.GetUsage) else wire.Granted(ONE)
+
+    ledger.answer = answer
     async with ledger.client() as client:
         looked, held = await asyncio.gather(
             client.usage(wire.GetUsage(SESSION)), a_call(client), return_exceptions=True

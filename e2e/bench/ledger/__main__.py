@@ -206,7 +206,8 @@ async def measure(folder: Path, load: Load, figures: Figures) -> None:
 @click.option("--folder", type=click.Path(path_type=Path), help="Where the journals lie: on a block device, not tmpfs.")
 def main(seconds: float, folder: Path | None) -> None:
     """Measures the ledger, and the two usual ways beside it."""
-    packages.require(packages.BENCH, Progress())
+    for group in (packages.STORE, packages.BENCH):
+        packages.require(group, Progress())
     pin(LOAD_CORE)
     figures = Figures()
     root = Path(tempfile.mkdtemp(prefix="ambit-bench-", dir=folder))
