@@ -48,7 +48,7 @@ def _table(*headings: str) -> Table:
 def next_commands(namespace: str) -> tuple[str, ...]:
     """Three commands to try next, in a shell that has KUBECONFIG and PATH set."""
     return (
-        f"ambit sessions {namespace}",
+        f"ambit sessions -a {namespace}",
         f'ambit run {namespace}/researcher "What is a truss?"  # 402: the Budget is exhausted until midnight UTC',
         f"kubectl describe budget team --namespace {namespace}",
     )
