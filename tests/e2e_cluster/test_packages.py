@@ -16,6 +16,7 @@ def test_every_package_of_the_list_has_a_group_that_is_asked_for() -> None:
         packages.BUILD,
         packages.CONTROL_PLANE,
         packages.NODE,
+        packages.STORE,
     }
 
 
