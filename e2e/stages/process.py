@@ -33,6 +33,7 @@ async def run(name: str, command: Sequence[str], limit_s: float, environment: Ma
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_hear_sigint,
         )
     try:
         async with asyncio.timeout(limit_s):
@@ -43,6 +44,11 @@ async def run(name: str, command: Sequence[str], limit_s: float, environment: Ma
         await _end(process)
     if code != 0:
         raise StageFailed(f"{name} failed with exit code {code}")
+
+
+def _hear_sigint() -> None:
+    """A shell has what it starts in the background ignore SIGINT: no stage of such a run could be ended politely."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -100,7 +100,9 @@ sys.exit(stages.main([]))
 """
     never, begun, cleaned = (tmp_path / name for name in ("never", "begun", "cleaned"))
     command = [sys.executable, "-c", script, str(never), str(begun), str(cleaned)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # As a shell starts it in the background: with SIGINT ignored.
+    in_background = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    process = subprocess.Popen(in_background, stdout=subprocess.PIPE, text=True)
     while not begun.exists():
         assert process.poll() is None
         time.sleep(0.02)
