@@ -38,9 +38,9 @@ STAGES = (
     Stage("contracts", [str(TOOLS / "lint-imports")], 60, CODE),
     Stage("generated", [PYTHON, "-m", "ambit.api.generate", "--check"], 60, CODE),
     # The chart's tests call helm, which is built with all the rest where it is not there.
-    Stage("unit", pytest("unit", "not integration and not cluster"), 900, CODE, after=["build", "packages"]),
+    Stage("unit", pytest("unit", "not integration and not cluster"), 1500, CODE, after=["build", "packages"]),
     Stage("packages", [PYTHON, "-m", "e2e.postgres"], 300, PODS),
-    Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1200, PODS),
+    Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1500, PODS),
     Stage("images", [PYTHON, "-m", "e2e.images", "build"], 600, PODS),
     Stage(
         "quickstart", [PYTHON, "-m", "e2e.demo", "--name", NODE.name, "up"], 900, PODS, after=["images"], cluster=NODE
