@@ -23,7 +23,6 @@ from e2e.images.__main__ import Built, build_images, cache_folder, choose_builde
 from e2e.images.catalogue import CATALOGUE, REPOSITORY
 from e2e.images.dockerfile import UnsupportedInstructionError
 from e2e.images.inputs import MissingInputError
-from e2e.images.tools import MissingToolsError
 
 NAMESPACE = "ambit-system"
 RELEASE = "ambit"
@@ -121,7 +120,7 @@ def _built(names: Sequence[str], progress: Progress) -> list[Built]:
             built.append(image)
             if not image.was_there:
                 progress.say(f"    {image.name} built in {image.seconds:.1f} s")
-    except (MissingToolsError, MissingInputError, UnsupportedInstructionError) as error:
+    except (MissingInputError, UnsupportedInstructionError) as error:
         raise ImagesNotBuilt(str(error)) from error
     except subprocess.CalledProcessError as error:
         raise ImagesNotBuilt(f"{error.cmd[0]} failed with {error.returncode}: its last lines are above") from error
