@@ -50,7 +50,7 @@ def _ensure(artifact: Artifact, progress: Progress) -> Path:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{artifact.name}-") as folder:
             unfinished = Path(folder) / artifact.name
             if isinstance(artifact, Binary):
-                with progress.step(f"build {artifact.name} (cold: about {artifact.minutes:g} min)"):
+                with progress.step(f"build {artifact.name}", f"cold: about {artifact.minutes:g} min"):
                     _build(artifact, unfinished)
             else:
                 with progress.step(f"fetch {artifact.name}"):
