@@ -9,6 +9,14 @@ from prometheus_client import Counter, Gauge, Histogram
 # -- process ------------------------------------------------------------
 BUILD_INFO = Gauge("ambit_build_info", "Always 1; the version stands in the label.", ["version", "component"])
 
+# -- traces -------------------------------------------------------------
+TRACE_SPANS = Counter(
+    "ambit_trace_spans_total",
+    "Sampled spans, by what became of them: Exported, Failed (the collector did not take them), Dropped (too many were "
+    "waiting, or the process ended).",
+    ["result"],
+)
+
 # -- the apiserver ------------------------------------------------------
 KUBE_REQUESTS = Counter(
     "ambit_kube_requests_total",
