@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from random import Random
+from typing import NamedTuple
 from unittest.mock import patch
 
 import msgspec
@@ -24,6 +25,7 @@ from ambit.ledger.state import State
 from ambit.ledger.tree import Facts as TreeFacts
 from ambit.ledger.tree import Outcome, Tree
 from ambit.ledger.writer import LedgerStopped, Writer
+from ambit.telemetry import metrics
 from tests.ledger_simulation.disk import Disk, SimulatedStore
 from tests.ledger_simulation.faults import Faults
 from tests.ledger_simulation.loop import CURRENT, Process, SimulatedLoop
@@ -40,14 +42,11 @@ TAKEOVER_S = 3.0
 """How long after the writer fell silent another process takes over: longer than the writer's lease."""
 
 
-class Facts:
+class Facts(NamedTuple):
     """What a batch holds, and how many changes this incarnation had made at its end."""
 
-    __slots__ = ("facts", "upto")
-
-    def __init__(self, facts: tuple[Fact, ...], upto: int) -> None:
-        self.facts = facts
-        self.upto = upto
+    facts: tuple[Fact, ...]
+    upto: int
 
 
 _REQUEST: ContextVar[list[int] | None] = ContextVar("request", default=None)
@@ -129,9 +128,10 @@ class Incarnation:
             request[0] = self._applied
         fact = Fact(now_ms, component, op, result)
         if made:
-            over = tuple(each.path for each in made if isinstance(each, changes.SessionOver))
-            folded = tuple(each.path for each in made if isinstance(each, changes.SessionFolded))
-            if over or folded:
+            kinds = set(map(type, made))
+            if changes.SessionOver in kinds or changes.SessionFolded in kinds:
+                over = tuple(each.path for each in made if isinstance(each, changes.SessionOver))
+                folded = tuple(each.path for each in made if isinstance(each, changes.SessionFolded))
                 fact = Fact(now_ms, component, op, result, over, folded)
             self._facts.append((self._applied, fact))
         if self._trace.wanted and op is not None:
@@ -316,11 +316,29 @@ def observed() -> Generator[None]:
         return reading
 
     with (
+        patch.dict(vars(metrics), {name: _Uncounted() for name in vars(metrics) if name.startswith("LEDGER_")}),
         patch.object(Tree, "apply", observed_apply),
         patch.object(Tree, "advance", observed_advance),
         patch.object(Clock, "read", observed_read),
     ):
         yield
+
+
+class _Uncounted:
+    """A metric that counts nothing: a simulated ledger is no part of this process's figures."""
+
+    def labels(self, *values: str) -> "_Uncounted":
+        del values
+        return self
+
+    def inc(self) -> None:
+        pass
+
+    def observe(self, value: float) -> None:
+        pass
+
+    def set(self, value: float) -> None:
+        pass
 
 
 def _incarnation() -> Incarnation | None:
