@@ -12,6 +12,7 @@ from ambit.ledger.amounts import Amount
 from ambit.ledger.journal.sqlite import SqliteSource
 from ambit.ledger.journal.threaded import ThreadedStore
 from ambit.ledger.snapshot_process import SnapshotProcess
+from ambit.ledger.timekeeping import Timekeeper
 from ambit.ledger.writer import Writer
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger.builders import AGENT, DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS, OTHER, SESSION, TEAM, a_limit, calls
@@ -38,7 +39,7 @@ class Clock:
 async def writing(folder: Path, clock: Clock) -> AsyncGenerator[Writer]:
     """A writer over the journal in `folder`, as the ledger's process has it."""
     source = SqliteSource(folder)
-    writer = Writer(ThreadedStore(source, SnapshotProcess(source.address)), lambda _: None, clock)
+    writer = Writer(ThreadedStore(source, SnapshotProcess(source.address)), lambda _: None, Timekeeper(clock, clock))
     await writer.recover()
     running = asyncio.create_task(writer.run())
     try:

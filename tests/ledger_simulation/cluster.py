@@ -18,10 +18,11 @@ import msgspec
 
 from ambit.ledger import changes, wire
 from ambit.ledger.changes import AnyChange
-from ambit.ledger.clock import Clock, Reading
+from ambit.ledger.clock import Ahead, Clock, Reading
 from ambit.ledger.dispatch import Dispatcher
 from ambit.ledger.journal import Batch, JournalError
 from ambit.ledger.state import State
+from ambit.ledger.timekeeping import Timekeeper
 from ambit.ledger.tree import Facts as TreeFacts
 from ambit.ledger.tree import Outcome, Tree
 from ambit.ledger.writer import LedgerStopped, Writer
@@ -80,7 +81,9 @@ class Incarnation:
 
     async def live(self) -> None:
         """Recovers, serves, and is over when the journal fails it."""
-        writer = Writer(self.store, _nobody_listens, self._cluster.wall_ms, self._cluster.compact_after)
+        # The loop's clock is that of the machine's boot: it goes on whichever process runs.
+        timekeeper = Timekeeper(self._cluster.wall_ms, notes=self._cluster.notes)
+        writer = Writer(self.store, _nobody_listens, timekeeper, self._cluster.compact_after)
         try:
             await writer.recover()
             self.follow(writer.tree)
@@ -154,8 +157,6 @@ class Incarnation:
         self.model = Model(self._cluster.setting.windows)
         for each in self._cluster.disk.history:
             self.model.replay(each.facts)
-        if not tree.state.clock_doubted:
-            self._cluster.clock_accepted()  # nobody saw it jump, and no holder is told an instant
         self._cluster.recovered(tree, self.model)
 
     # -- what the store asks of its oracle
@@ -173,6 +174,19 @@ class Incarnation:
     def say(self, what: str) -> None:
         if self._trace.wanted:
             self._trace(self.process.name, what)
+
+
+class Notes:
+    """How the clocks stand, as a process of the ledger left it for the next."""
+
+    def __init__(self) -> None:
+        self._kept: Ahead | None = None
+
+    async def load(self) -> Ahead | None:
+        return self._kept
+
+    async def keep(self, ahead: Ahead) -> None:
+        self._kept = ahead
 
 
 class Cluster:
@@ -196,6 +210,7 @@ class Cluster:
         self.fail = fail
         self.recovered = recovered
         self.disk: Disk[Facts] = Disk()
+        self.notes = Notes()
         self.compact_after = 30 if faults.snapshots_often else 100_000
         self.clock_off_ms = 0
         """How far the wall clock is from the true time, by jumps."""

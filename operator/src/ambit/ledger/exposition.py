@@ -15,16 +15,19 @@ _SCALE = {Resource.USD: 1e9, Resource.PAYMENTS: 1e9, Resource.RUNTIME: 1e3, Reso
 
 
 class TreeCollector(Collector):
-    """Gauges of the tree as it is at `now_ms`, in dollars and seconds; none while this ledger stands by."""
+    """Gauges of the tree, in dollars and seconds; none while this ledger stands by.
 
-    def __init__(self, tree: Callable[[], Tree | None], now_ms: Callable[[], int]) -> None:
-        self._tree = tree
-        self._now_ms = now_ms
+    `now` is the tree and the ledger's own time: looking at an account begins its windows.
+    """
+
+    def __init__(self, now: Callable[[], tuple[Tree, int] | None]) -> None:
+        self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        tree = self._tree()
-        if tree is None:
+        now = self._now()
+        if now is None:
             return
+        tree, now_ms = now
         state = tree.state
         yield GaugeMetricFamily(*metrics.LEDGER_OPEN_SESSIONS, value=state.open_sessions)
         yield GaugeMetricFamily(*metrics.LEDGER_OPEN_HOLDS, value=state.open_holds)
@@ -32,7 +35,7 @@ class TreeCollector(Collector):
         limit = GaugeMetricFamily(*metrics.BUDGET_LIMIT, labels=labels)
         spent = GaugeMetricFamily(*metrics.BUDGET_SPENT, labels=labels)
         held = GaugeMetricFamily(*metrics.BUDGET_HELD, labels=labels)
-        now_ms = max(self._now_ms(), state.now_ms)
+        now_ms = max(now_ms, state.now_ms)
         for account in state.accounts.values():
             if account.removed or not account.path.startswith("budget/"):
                 continue

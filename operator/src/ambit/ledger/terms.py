@@ -132,6 +132,7 @@ class Terms:
         finally:
             metrics.LEDGER_TERMS.labels(cause).inc()
             metrics.LEDGER_WRITER.set(0)
+            metrics.LEDGER_CLOCK_DOUBTED.set(0)
             self._waiting_for = "its end"
             self.writer = self._dispatcher.writer = None
             self.events = None

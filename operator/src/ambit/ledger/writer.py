@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from ambit.ledger import left, wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.changes import AnyChange, Codec
-from ambit.ledger.clock import Clock
 from ambit.ledger.history import SessionUsage, sessions_of, windows_of
 from ambit.ledger.journal import Batch, JournalError, Store
 from ambit.ledger.records import Record, RecordKind
 from ambit.ledger.replay import Replay
+from ambit.ledger.timekeeping import Timekeeper
 from ambit.ledger.tree import Facts, Outcome, Tree
 from ambit.telemetry import metrics
 
@@ -57,22 +57,21 @@ class _Gathering:
 class Writer:
     """A tree and its store. `recover` comes first; `run` must run for anything to be answered.
 
-    `committed` is told of each batch once it is on disk. `now_ms` is the wall clock.
+    `committed` is told of each batch once it is on disk.
     """
 
     def __init__(
         self,
         store: Store,
         committed: Callable[[Sequence[AnyChange]], None],
-        now_ms: Callable[[], int],
+        timekeeper: Timekeeper,
         compact_after_changes: int = COMPACT_AFTER_CHANGES,
     ) -> None:
         self.tree = Tree()
         self.epoch = 0
         self._store = store
         self._committed = committed
-        self._wall_ms = now_ms
-        self._clock = Clock(now_ms(), self._monotonic_ms())
+        self._timekeeper = timekeeper
         self._compact_after_changes = compact_after_changes
         self._changes_since_snapshot = 0
         self._sequence = 0
@@ -102,7 +101,7 @@ class Writer:
             replay = Replay(upto or 0, [chunk async for chunk in self._store.snapshot()])
         async for batch in self._store.batches(replay.sequence):
             replay.take(batch)
-        self._clock = Clock(self._wall_ms(), self._monotonic_ms())
+        await self._timekeeper.begin(replay.tree.state)
         self.tree, self._sequence, self._changes_since_snapshot = replay.tree, replay.sequence, replay.changes
         self._confirmed_s = self._now_s()
         metrics.LEDGER_REPLAY_SECONDS.set(self._now_s() - began_s)
@@ -170,12 +169,18 @@ class Writer:
         """What an account spent in the windows that ended, from what is on disk. Raises LedgerStopped."""
         return wire.History(windows_of(await self._records(RecordKind.WINDOW, op.path), op.window))
 
+    def now_ms(self) -> int:
+        """The ledger's time when it last looked, at most `HEARTBEAT_S` ago."""
+        return self._timekeeper.now_ms
+
     def is_confirmed(self) -> bool:
         """Whether the journal has said lately enough that this is the writer: only then is anything answered."""
         return self._now_s() - self._confirmed_s <= LEASE_S
 
     async def run(self) -> None:
         """Commits until `stop`. Raises what made it fail, after every waiter was refused."""
+        keeping_time = asyncio.create_task(self._timekeeper.run(self.tree.state), name="ledger time")
+        keeping_time.add_done_callback(self._time_ended)
         try:
             while not (self._stopping and not self._gathering.changes):
                 await self._until_something_is_due()
@@ -186,6 +191,7 @@ class Writer:
             self._fail(error)
             raise
         finally:
+            keeping_time.cancel()
             await self._end()
 
     def stop(self) -> None:
@@ -248,6 +254,11 @@ class Writer:
         finally:
             self._snapshot = None
 
+    def _time_ended(self, keeping_time: asyncio.Task[None]) -> None:
+        error = None if keeping_time.cancelled() else keeping_time.exception()
+        if error is not None:
+            self._fail(error)
+
     async def _end(self) -> None:
         if self._snapshot is not None:
             self._snapshot.cancel()
@@ -258,12 +269,9 @@ class Writer:
 
     def _read_clock(self) -> int:
         """The ledger's time. A doubt of the wall clock is journalled."""
-        reading = self._clock.read(self.tree.state, self._wall_ms(), self._monotonic_ms())
+        reading = self._timekeeper.read(self.tree.state)
         self._gathering.changes.extend(reading.changes)
         return reading.now_ms
-
-    def _monotonic_ms(self) -> int:
-        return int(self._now_s() * 1000)
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()

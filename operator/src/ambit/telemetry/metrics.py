@@ -154,6 +154,10 @@ LEDGER_SNAPSHOT_CHANGES = Gauge(
 LEDGER_SETTLING_ONLY = Gauge(
     "ambit_ledger_settling_only", "1 while the disk has only the space left that is kept back for settlements."
 )
+LEDGER_CLOCK_DOUBTED = Gauge(
+    "ambit_ledger_clock_doubted",
+    "1 while the ledger's machine shows a time that nothing else bears out: no window begins by it.",
+)
 # Read from the ledger's tree when it is scraped, hence names and help alone.
 LEDGER_OPEN_SESSIONS = ("ambit_ledger_open_sessions", "Sessions that have not ended.")
 LEDGER_OPEN_HOLDS = ("ambit_ledger_open_holds", "Holds that are neither settled nor expired.")

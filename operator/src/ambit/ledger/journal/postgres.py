@@ -78,6 +78,14 @@ class PostgresSource:
     def read(self) -> "PostgresReader":
         return PostgresReader(self._servers.primary())
 
+    def clock_ms(self) -> int:
+        connection = self._servers.primary()
+        try:
+            ((now_ms,),) = connection.ask("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+        finally:
+            connection.close()
+        return _int(now_ms)
+
 
 class PostgresReader:
     """A `Reader` of the journal. A statement that fails closes it."""
