@@ -503,6 +503,8 @@ class Model:
                     if part.granted_ms >= running.span.start_ms:
                         for index, value in share.items():
                             running.spent[index] += value - part.charged.get(index, 0)
+                            if correction and running.window is not Window.LIFETIME:
+                                running.spent[index] = max(running.spent[index], 0)  # an `adjust` took it off already
                         if not correction:
                             for index, value in part.amount.items():
                                 running.held[index] -= value

@@ -3,9 +3,10 @@
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
 from ambit.ledger.admission import Full, admit
-from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers
+from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers, plus
 from ambit.ledger.audit import AuditedCorrection, AuditedOverrun
 from ambit.ledger.ending import session_ended
+from ambit.ledger.history import SessionUsage, session_record
 from ambit.ledger.holds import MARK, Hold, HoldState, identity_of
 from ambit.ledger.policy_operations import exhaust, parked, warn
 from ambit.ledger.step import Step
@@ -128,9 +129,9 @@ def settle(step: Step, op: wire.Settle) -> wire.Settled | wire.AlreadySettled | 
     if overrun and (absurd := beyond_counting(hold.chain, overrun)) is not None:
         return absurd
     step.record(changes.HoldSettled(step.now_ms, step.component, op.id, used))
-    path = hold.chain[0].path
+    path = hold.first.path
     if lost:
-        step.audit(path, AuditedCorrection(step.component, op.id, op.used))
+        _corrected(step, hold, op.used)
     if overrun:
         step.audit(path, AuditedOverrun(step.component, op.id, Amount.of(overrun)))
     warnings = warn(step, hold.chain)
@@ -149,8 +150,17 @@ def release(step: Step, op: wire.Release) -> wire.Released | wire.AlreadySettled
         return wire.AlreadySettled()
     step.record(changes.HoldReleased(step.now_ms, step.component, op.id, op.reason))
     if lost:
-        step.audit(hold.chain[0].path, AuditedCorrection(step.component, op.id, Amount()))
+        _corrected(step, hold, Amount())
     return wire.Released()
+
+
+def _corrected(step: Step, hold: Hold, used: Amount) -> None:
+    """Says what a lost hold had truly used; also to the record of its session, where that has folded."""
+    path = hold.first.path
+    step.audit(path, AuditedCorrection(step.component, hold.id, used))
+    if step.state.accounts.get(path) is not hold.chain[0]:
+        change = plus(used.vector(), {index: -amount for index, amount in hold.amount.items()})
+        step.records.append(session_record(SessionUsage.correction(path, change), step.now_ms))
 
 
 def _taken_off_before(hold: Hold, used: Vector) -> bool:

@@ -15,8 +15,8 @@ from itertools import pairwise
 from ambit.ledger.accounts import Account
 from ambit.ledger.admission import standing_of
 from ambit.ledger.allowance import LIFETIME_PLACE, RUNNING_WINDOWS
-from ambit.ledger.amounts import NOTHING, Limit, Resource, Vector, Window, plus
-from ambit.ledger.holds import Hold, HoldState
+from ambit.ledger.amounts import NOTHING, Limit, Resource, Vector, Window, plus, total
+from ambit.ledger.holds import Hold, HoldState, Part
 from ambit.ledger.state import State
 from ambit.ledger.wire import Enforcement
 
@@ -91,7 +91,7 @@ class _Sums:
     """The open holds of an account, summed by when their parts were granted."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[int, Vector]] = []
+        self.parts: list[Part] = []
         self.speculative: Vector = NOTHING
 
     def add(self, hold: Hold) -> None:
@@ -100,11 +100,7 @@ class _Sums:
             self.speculative = plus(self.speculative, hold.amount)
 
     def since(self, begun_ms: int) -> Vector:
-        total = NOTHING
-        for granted_ms, amount in self.parts:
-            if granted_ms >= begun_ms:
-                total = plus(total, amount)
-        return total
+        return total(part.amount for part in self.parts if part.granted_ms >= begun_ms)
 
 
 def _violations_of_account(account: Account, sums: _Sums) -> Iterable[str]:
