@@ -2,7 +2,7 @@
 
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
-from ambit.ledger.admission import Full, admit
+from ambit.ledger.admission import For, Full, admit
 from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers, plus
 from ambit.ledger.audit import AuditedCorrection, AuditedOverrun
 from ambit.ledger.ending import session_ended
@@ -40,7 +40,8 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
         return wire.Invalid(f"{op.path} is no session: open one under it and reserve there")
     chain = account.chain()
     shadow: list[Denial] = []
-    answer = _closed(chain) or admit(step.state, chain, want, at_least, step.now_ms, op.speculative, shadow)
+    asked_for = For.ACT_TO_COME if op.speculative else For.ACT
+    answer = _closed(chain) or admit(step.state, chain, want, at_least, step.now_ms, asked_for, shadow)
     if isinstance(answer, Refused):
         return answer if op.speculative else exhaust(step, account, answer)
     if isinstance(answer, Full):
@@ -64,7 +65,10 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
 
 
 def extend(step: Step, op: wire.Extend) -> HoldAnswer:
-    """Adds to an open hold and moves its expiry. It is in use from then on, if it was speculative."""
+    """Adds to an open hold and moves its expiry. It is in use from then on, if it was speculative.
+
+    A Minute does not stand in its way: what would be beyond one delays the next reserve.
+    """
     want, at_least = _asked(op)
     hold = _find(step, op.id)
     if isinstance(hold, wire.AlreadySettled):
@@ -86,7 +90,7 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
     if closed is not None:
         return closed
     shadow: list[Denial] = []
-    answer = admit(step.state, hold.chain, want, at_least, step.now_ms, False, shadow)
+    answer = admit(step.state, hold.chain, want, at_least, step.now_ms, For.ACT_UNDER_WAY, shadow)
     if isinstance(answer, Refused):
         return exhaust(step, hold.chain[0], answer)
     if isinstance(answer, Full):

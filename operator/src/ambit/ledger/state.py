@@ -59,8 +59,10 @@ class State:
         self.killing: dict[Account, Kill] = {}
         """Kills for which a session is still waited for, wherever that session stands by now: its Agent may have been
         made again under another Budget since."""
-        self.on_touch: Callable[[tuple[Account, ...]], None] | None = None
-        """Told of the accounts that a change is about to count on, nearest first: for who checks every step."""
+        self.on_touch: Callable[[tuple[Account, ...], bool], None] | None = None
+        """Told of the accounts that a change is about to count on, nearest first, and whether it extends a hold.
+
+        For who checks every step."""
 
     def evolve(self, change: changes.AnyChange) -> None:
         """Makes one change part of the tree."""
@@ -332,7 +334,7 @@ class State:
         at_ms, amount = change.at_ms, change.amount
         chain = self.accounts[change.path].chain()
         if self.on_touch is not None:
-            self.on_touch(chain)
+            self.on_touch(chain, False)
         hold = Hold(chain, change, (Part(at_ms, amount),), at_ms + change.expires_in_ms)
         hold.speculative = change.speculative
         self._register(hold, at_ms)
@@ -373,7 +375,7 @@ class State:
         at_ms = change.at_ms
         hold = self.hold(change.component, change.id)
         if self.on_touch is not None:
-            self.on_touch(hold.chain)
+            self.on_touch(hold.chain, True)
         self.expiries.remove(hold, hold.slot)
         hold.expires_ms = at_ms + change.expires_in_ms
         hold.slot = self.expiries.add(hold, hold.expires_ms)
@@ -389,7 +391,7 @@ class State:
 
     def _close(self, hold: Hold, how: HoldState, used: Vector, at_ms: int) -> None:
         if self.on_touch is not None:
-            self.on_touch(hold.chain)
+            self.on_touch(hold.chain, False)
         shares, excess = hold.allocate(used)
         corrects = hold.state is HoldState.EXPIRED
         posts: list[Post] = []
@@ -448,7 +450,7 @@ class State:
     def _adjust(self, change: changes.Adjusted) -> None:
         chain = self.accounts[change.path].chain()
         if self.on_touch is not None:
-            self.on_touch(chain)
+            self.on_touch(chain, False)
         for account in chain:
             self.turn(account, change.at_ms)
             account.adjust(change.amount)
