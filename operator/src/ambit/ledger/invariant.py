@@ -55,10 +55,10 @@ def violations_of_step(
         was = before.get(place)
         if was is None:
             continue  # its limit is new: it may stand above it
-        bound = now.limit is not None and not (extends and place[1] is Window.MINUTE)
+        limit = None if extends and place[1] is Window.MINUTE else now.limit
         held_before = was.held if was.begun_ms == now.begun_ms else 0
-        if bound and now.held > held_before and now.spent + now.held > now.limit:
-            found.append(f"{place}: held rose to {now.held} with {now.spent} spent and a limit of {now.limit}")
+        if limit is not None and now.held > held_before and now.spent + now.held > limit:
+            found.append(f"{place}: held rose to {now.held} with {now.spent} spent and a limit of {limit}")
         if now.begun_ms < was.begun_ms:
             found.append(f"{place}: its window went back from {was.begun_ms} to {now.begun_ms}")
     forgotten = {path for path, _, _ in before} - {path for path, _, _ in after}
