@@ -2,7 +2,7 @@
 
 A field that the gateway does not know passes, and its bytes count as prompt. That is safe for tokens: the output limit
 is the gateway's own, and usage settles what the provider counted. It is not for what multiplies a price or runs at the
-provider, so such fields are listed and refused by name, in whatever spelling (`docs/design/0005-wire-formats.md`).
+provider, so such fields are listed and refused by name, in whatever spelling (`docs/design/0008-wire-formats.md`).
 """
 
 from collections.abc import Mapping
