@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 import msgspec
 
@@ -38,10 +38,15 @@ def events_of(change: changes.AnyChange) -> wire.AnyEvent | None:
 
 
 class Events:
-    """Numbered events of one epoch, and those who listen. Ids are `<epoch>-<number>`."""
+    """Numbered events of one epoch, and those who listen. Ids are `<epoch>-<number>`.
 
-    def __init__(self, epoch: int) -> None:
+    Nothing is said, not even that nothing happened, unless `is_writer` says so just then: another may be the writer by
+    now, and have been told of a kill.
+    """
+
+    def __init__(self, epoch: int, is_writer: Callable[[], bool]) -> None:
         self._epoch = epoch
+        self.is_writer = is_writer
         self._number = 0
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT_EVENTS)
         self._listeners: set[asyncio.Queue[bytes | None]] = set()
@@ -64,6 +69,7 @@ class Events:
     async def listen(self, last_id: str | None, silence_s: float) -> AsyncGenerator[bytes]:
         """Frames of server-sent events after `last_id`, for ever; a comment after each `silence_s` without one.
 
+        It ends where this may no longer be the writer: who listens comes again, and finds whoever is.
         Where `last_id` is unknown or too old, the first event is `Resynchronised`.
         """
         listener: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -77,7 +83,7 @@ class Events:
                         frame = await listener.get()
                 except TimeoutError:
                     frame = b": still here\n\n"
-                if frame is None:
+                if frame is None or not self.is_writer():
                     return
                 yield frame
         finally:

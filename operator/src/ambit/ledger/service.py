@@ -60,8 +60,8 @@ class Service:
     async def _listen(self, request: web.Request) -> web.StreamResponse:
         await self._component(request)
         events = self._events()
-        if events is None:
-            _refuse(web.HTTPServiceUnavailable, "this ledger is not the writer: it stands by")
+        if events is None or not events.is_writer():
+            _refuse(web.HTTPServiceUnavailable, "this ledger is not the writer, or waits for its journal to say so")
         silence_ms = request.query.get("silenceMs", str(EVENT_SILENCE_MS))
         if not silence_ms.isdecimal() or not 1 <= int(silence_ms) <= MAX_EVENT_SILENCE_MS:
             _refuse(web.HTTPBadRequest, f"silenceMs is {silence_ms!r}: write 1 to {MAX_EVENT_SILENCE_MS}")

@@ -111,7 +111,7 @@ class Terms:
             except BaseException:
                 await store.close()
                 raise
-            self.events = events = Events(writer.epoch)
+            self.events = events = Events(writer.epoch, writer.is_confirmed)
             if self._stopping.is_set():
                 writer.stop()
             writing = asyncio.create_task(writer.run(), name="ledger writer")
