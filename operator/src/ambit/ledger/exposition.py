@@ -36,8 +36,8 @@ class TreeCollector(Collector):
         spent = GaugeMetricFamily(*metrics.BUDGET_SPENT, labels=labels)
         held = GaugeMetricFamily(*metrics.BUDGET_HELD, labels=labels)
         now_ms = max(now_ms, state.now_ms)
-        for account in state.accounts.values():
-            if account.removed or not account.path.startswith("budget/"):
+        for account in state.budgets.values():
+            if account.removed:
                 continue
             _, namespace, name = account.path.split("/")
             for view in usage(state, account, now_ms).limits:

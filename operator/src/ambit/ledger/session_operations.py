@@ -167,8 +167,7 @@ def list_sessions(step: Step, op: wire.ListSessions) -> wire.Sessions | wire.Err
             return wire.UnknownAccount(op.under)
         found = list(account.sessions())
     else:
-        everything = step.state.accounts.values()
-        found = [each for each in everything if each.session is not None and each.namespace == op.under]
+        found = list(step.state.sessions_in.get(op.under, ()))
     wanted = [each for each in found if op.state is None or state_of(each) is op.state]
     wanted.sort(key=lambda each: (0 if each.session is None else each.session.opened_ms, each.path))
     return wire.Sessions(tuple(usage(step.state, each, step.now_ms) for each in wanted))

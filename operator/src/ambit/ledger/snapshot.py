@@ -166,7 +166,7 @@ class _Restoring:
         match image:
             case AccountImage():
                 account = _account(image)
-                state.accounts[image.path] = account
+                state.add(account)
                 for each in image.ended:
                     state.ended.note(image.path, Ended(*each))
                 self._links.append((account, image))

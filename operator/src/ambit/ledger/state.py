@@ -38,6 +38,10 @@ class State:
     def __init__(self) -> None:
         self.now_ms = 0
         self.accounts: dict[str, Account] = {}
+        self.budgets: dict[str, Account] = {}
+        """Those of Budgets among them, which are few."""
+        self.sessions_in: dict[str, dict[Account, None]] = {}
+        """Those of sessions among them, by their namespaces, in the order of their opening."""
         self.holders: dict[str, Holder] = {}
         self.named: dict[NamedKey, Hold] = {}
         self.open_sessions = 0
@@ -154,11 +158,19 @@ class State:
 
     # -- accounts
 
+    def add(self, account: Account) -> None:
+        """Takes up an account."""
+        self.accounts[account.path] = account
+        if account.session is not None:
+            self.sessions_in.setdefault(account.namespace, {})[account] = None
+        elif account.path.startswith("budget/"):
+            self.budgets[account.path] = account
+
     def _put(self, change: changes.AccountChanged) -> None:
         account = self.accounts.get(change.path)
         if account is None:
             account = Account.counting_everything(change.path, change.allowance, change.zone, change.at_ms)
-            self.accounts[change.path] = account
+            self.add(account)
         else:
             self.turn(account, change.at_ms)  # the window that runs ends by the old zone
             account.allow(change.allowance)
@@ -258,7 +270,7 @@ class State:
         )
         account = Account(change.path, Allowance(change.limits), "", ())
         account.session = session
-        self.accounts[change.path] = account
+        self.add(account)
         account.sessions_open = 1
         account.attach(parent)
         if agent is not None:
@@ -310,6 +322,10 @@ class State:
             del session.agent.adopted[account.path]
         self.confirmable.pop(account, None)
         del self.accounts[account.path]
+        beside = self.sessions_in[account.namespace]
+        del beside[account]
+        if not beside:
+            del self.sessions_in[account.namespace]
 
     # -- kills
 
