@@ -8,6 +8,7 @@ import aiohttp
 from ambit.ledger import version_1, wire
 from ambit.ledger.subscription import Heard, subscribe
 from ambit.ledger.transport import AttemptFailed
+from ambit.telemetry import tracing
 
 VERSION_HEADER: Final = "x-ambit-ledger-version"
 VERSION: Final = 2
@@ -55,6 +56,7 @@ class HttpLedger:
                 "Authorization": f"Bearer {self._token()}",
                 "Content-Type": "application/json",
                 VERSION_HEADER: str(self.version),
+                **tracing.carried(),
             }
             async with self._session.post(f"{self._url}/v1/ops", data=body, headers=headers) as response:
                 answer = await response.read()

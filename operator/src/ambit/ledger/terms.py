@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ambit.ledger import changes
+from ambit.ledger import changes, spans
 from ambit.ledger.dispatch import Dispatcher
 from ambit.ledger.events import Events
 from ambit.ledger.journal import Fenced, JournalError, Source, Store
@@ -18,7 +18,8 @@ from ambit.ledger.journal.shared import SharedSource
 from ambit.ledger.replay import Replay
 from ambit.ledger.standby import Standby
 from ambit.ledger.writer import Writer
-from ambit.telemetry import metrics
+from ambit.telemetry import metrics, tracing
+from ambit.telemetry.tracing import SpanName
 
 PAUSE_S = 0.5
 """Between a term that failed and the next."""
@@ -107,7 +108,9 @@ class Terms:
         cause = "JournalFailed"
         try:
             try:
-                await writer.recover(replay)
+                with tracing.span(SpanName.LEDGER_RECOVERY if replay is None else SpanName.LEDGER_TAKEOVER) as span:
+                    await writer.recover(replay)
+                    spans.of_writer(span, writer.epoch, writer.tree)
             except BaseException:
                 await store.close()
                 raise
