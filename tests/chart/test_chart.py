@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ambit.telemetry.tracing.settings import TracingSettings
 from tests.chart.conftest import CHART, Manifest
 
 Render = Callable[..., list[Manifest]]
@@ -41,6 +42,8 @@ def test_lint_finds_nothing(helm: Helm) -> None:
         ({"gateway": {"replicas": 0}}, "replicas"),
         ({"ledger": {"storage": {"size": "1 GB"}}}, "size"),
         ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"tracing": {"endpoint": "collector:4317"}}, "endpoint"),
+        ({"tracing": {"endpoint": "http://collector:4318", "sampleRatio": 10}}, "sampleRatio"),
         ({"docsUrl": "https://git.example/docs/"}, "docsUrl"),
         ({"docsUrl": "git.example/docs"}, "docsUrl"),
     ],
@@ -172,3 +175,21 @@ def test_the_dashboard_can_be_left_out(render: Render) -> None:
 def test_the_chart_carries_a_file_for_each_crd() -> None:
     copies = {path.name: path.read_text() for path in (CHART / "files" / "crds").glob("*.yaml")}
     assert copies == {path.name: path.read_text() for path in Path(CRDS).glob("*.yaml")}
+
+
+def test_spans_go_where_the_values_say_and_nowhere_else(render: Render) -> None:
+    def of_opentelemetry(manifests: list[Manifest]) -> dict[str, dict[str, str]]:
+        return {
+            name: {
+                each["name"]: each["value"] for each in spec["containers"][0]["env"] if each["name"].startswith("OTEL_")
+            }
+            for name, spec in pod_specs(manifests).items()
+            if name != "ambit-drain"
+        }
+
+    assert of_opentelemetry(render()) == {"ambit-operator": {}, "ambit-gateway": {}, "ambit-ledger": {}}
+    traced = render(tracing={"endpoint": "http://collector:4318", "sampleRatio": 0.001})
+    for environ in of_opentelemetry(traced).values():
+        assert TracingSettings.from_env(environ) == TracingSettings(
+            "http://collector:4318/v1/traces", "parentbased_traceidratio", 0.001
+        )
