@@ -96,6 +96,8 @@ def _violations_of_indexes(state: State) -> Iterable[str]:
     sessions = {each for each in state.accounts.values() if each.session is not None}
     if {each for found in state.sessions_in.values() for each in found} != sessions:
         yield "the sessions by namespace are not those of the tree"
+    if set(state.doomed) != {each for each in sessions if each.session is not None and each.session.doomed is not None}:
+        yield "the sessions that are about to end are not those of the tree"
     if set(state.budgets) != {path for path in state.accounts if path.startswith("budget/")}:
         yield "the Budgets are not those of the tree"
 

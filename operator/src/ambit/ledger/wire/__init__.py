@@ -78,6 +78,7 @@ from ambit.ledger.wire.results import (
 from ambit.ledger.wire.vocabulary import (
     MAX_EXPIRY_MS,
     MAX_LABELS,
+    MAX_NAMED,
     AccountPath,
     Confirmation,
     Enforcement,
@@ -102,6 +103,7 @@ from ambit.ledger.wire.vocabulary import (
 __all__ = [
     "MAX_EXPIRY_MS",
     "MAX_LABELS",
+    "MAX_NAMED",
     "AcceptClock",
     "AccountParked",
     "AccountPath",
