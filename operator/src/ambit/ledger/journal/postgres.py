@@ -11,15 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from ambit.ledger.journal import (
-    Batch,
-    BatchesGone,
-    Fenced,
-    JournalError,
-    Snapshot,
-    postgres_durability,
-    postgres_schema,
-)
+from ambit.ledger.journal import Batch, BatchesGone, Fenced, JournalError, Snapshot, postgres_schema
 from ambit.ledger.journal.postgres_connection import Connection, Servers, Value
 from ambit.ledger.journal.shared import Standing
 from ambit.ledger.records import Record, RecordKind
@@ -101,7 +93,7 @@ class PostgresReader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         try:
-            postgres_schema.make(connection)
+            postgres_schema.bring_up_to_date(connection)
         except BaseException:
             connection.close()
             raise
@@ -177,14 +169,10 @@ class PostgresJournal:
         self._reader = PostgresReader(connection)  # of the same connection: what follows needs its tables
         self._connection = connection
         try:
-            postgres_durability.check(connection)
             epoch, beat = (-1, 0) if expected is None else (expected.epoch, expected.beat)
-            connection.ask("BEGIN")
             rows = connection.ask(_TAKE, epoch, beat)
             if not rows:
                 raise Fenced("another ledger became the writer first")
-            postgres_schema.upgrade(connection)
-            connection.ask("COMMIT")
             ((epoch, upto),) = rows
             ((oldest,),) = connection.ask("SELECT min(sequence) FROM ambit_ledger.batch")
         except BaseException:
