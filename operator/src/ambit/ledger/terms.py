@@ -49,6 +49,9 @@ class Terms:
         self.events: Events | None = None
         """Its events."""
         self._waiting_for: str | None = "the journal's replay"
+        self._standby: Standby | None = None
+        self._refused: str | None = None
+        """Why it could not become the writer when it last tried."""
         self.first = asyncio.Event()
         """Set once it answers, or stands by, for the first time."""
 
@@ -56,6 +59,8 @@ class Terms:
         """Why this ledger does not answer now; None: it does."""
         if self._waiting_for is None and self.writer is not None and not self.writer.is_confirmed():
             return "the journal's word that it is the writer"
+        if self.writer is None and self._standby is not None and self._standby.behind is not None:
+            return self._standby.behind
         return self._waiting_for
 
     def stop(self) -> None:
@@ -69,9 +74,9 @@ class Terms:
         if not isinstance(self._source, SharedSource):
             await self._term(None)
             return
-        standby = Standby(self._source)
+        self._standby = standby = Standby(self._source)
         while not self._stopping.is_set():
-            self._waiting_for = STANDING_BY
+            self._stand_by()
             self.first.set()
             replay = await self._unless_stopped(standby)
             if replay is None:
@@ -80,9 +85,21 @@ class Terms:
             try:
                 await self._term(replay)
             except JournalError as error:
-                log.warning("no longer the writer", extra={"fields": {"cause": str(error)}})
+                self._stand_by()
+                if self._refused is None:
+                    log.warning("no longer the writer", extra={"fields": {"cause": str(error)}})
                 await asyncio.sleep(PAUSE_S)
         await standby.close()
+
+    def _stand_by(self) -> None:
+        self._waiting_for = STANDING_BY if self._refused is None else f"the writer's place: {self._refused}"
+
+    def _note_refusal(self, error: BaseException) -> None:
+        """Says once for each cause why it could not become the writer: it will be tried again and again."""
+        cause = str(error) if isinstance(error, JournalError) and not isinstance(error, Fenced) else None
+        if cause is not None and cause != self._refused:
+            log.error("it cannot be the writer", extra={"fields": {"cause": cause}})
+        self._refused = cause
 
     async def _unless_stopped(self, standby: Standby) -> Replay | None:
         due = asyncio.create_task(standby.until_due())
@@ -112,9 +129,11 @@ class Terms:
                 with tracing.span(SpanName.LEDGER_RECOVERY if replay is None else SpanName.LEDGER_TAKEOVER) as span:
                     await writer.recover(replay)
                     spans.of_writer(span, writer.epoch, writer.tree)
-            except BaseException:
+            except BaseException as error:
+                self._note_refusal(error)
                 await store.close()
                 raise
+            self._refused = None
             # What is in memory now stays there. Full collections of garbage would look at all of it again and again, a
             # second each for a million accounts.
             gc.collect()

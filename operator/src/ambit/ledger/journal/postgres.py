@@ -11,7 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from ambit.ledger.journal import Batch, BatchesGone, Fenced, JournalError, Snapshot, postgres_schema
+from ambit.ledger.journal import (
+    Batch,
+    BatchesGone,
+    Fenced,
+    JournalError,
+    Snapshot,
+    postgres_durability,
+    postgres_schema,
+)
 from ambit.ledger.journal.age_walk import RECORDS_AT_ONCE, Row, Walk
 from ambit.ledger.journal.postgres_connection import Connection, Servers, Value
 from ambit.ledger.journal.shared import Standing
@@ -103,7 +111,7 @@ class PostgresReader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         try:
-            postgres_schema.bring_up_to_date(connection)
+            postgres_schema.make(connection)
         except BaseException:
             connection.close()
             raise
@@ -180,10 +188,14 @@ class PostgresJournal:
         self._connection = connection
         self._walk = Walk()
         try:
+            postgres_durability.check(connection)
             epoch, beat = (-1, 0) if expected is None else (expected.epoch, expected.beat)
+            connection.ask("BEGIN")
             rows = connection.ask(_TAKE, epoch, beat)
             if not rows:
                 raise Fenced("another ledger became the writer first")
+            postgres_schema.upgrade(connection)
+            connection.ask("COMMIT")
             ((epoch, upto),) = rows
             ((oldest,),) = connection.ask("SELECT min(sequence) FROM ambit_ledger.batch")
         except BaseException:
