@@ -21,6 +21,9 @@ Exchange = Callable[[bytes], Awaitable[bytes]]
 """One attempt at a batch: the body of `POST /v1/ops` → the body of its answer. Raises AttemptFailed."""
 
 MAX_BATCH: Final = 1000
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""The ledger takes twice as much."""
+MAX_OPERATION_BYTES: Final = 1024 * 1024
 MAX_WAITING: Final = 10_000
 """How many operations may wait to be sent; more are refused at once, so that a stalled ledger fills no memory."""
 ATTEMPT_S: Final = 4.0
@@ -39,7 +42,7 @@ class _RawResults(msgspec.Struct):
 _raw_results = msgspec.json.Decoder(_RawResults)
 _ALWAYS_TAKEN: Final = (wire.Extend, wire.Settle, wire.Release, wire.Close, wire.Kill)
 """They give room back or end something, and there are no more of them than of what was admitted."""
-_READS: Final = (wire.GetUsage, wire.ListSessions)
+_READS: Final = (wire.GetUsage, wire.ListSessions, wire.GetHistory)
 """They change nothing: nobody needs their answer once their caller is gone."""
 
 
@@ -54,10 +57,11 @@ class TooMuchWaiting(Exception):
 class Asked:
     """An operation and its answer to come. Cancelling `answer` gives it up."""
 
-    __slots__ = ("answer", "op", "sent", "trace")
+    __slots__ = ("answer", "body", "op", "sent", "trace")
 
-    def __init__(self, op: wire.AnyOperation, answer: asyncio.Future[wire.AnyResult]) -> None:
+    def __init__(self, op: wire.AnyOperation, body: bytes, answer: asyncio.Future[wire.AnyResult]) -> None:
         self.op = op
+        self.body = body
         self.answer = answer
         self.sent = False
         self.trace = tracing.caller()
@@ -70,18 +74,29 @@ class Asked:
         return self.sent and not isinstance(self.op, _READS)
 
 
+def _encoded(op: wire.AnyOperation) -> bytes | wire.Invalid:
+    """An operation as it is sent, or why it cannot be: it must not spoil the batch of others for ever."""
+    try:
+        body = msgspec.json.encode(op)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # half a character, a thing of no JSON
+        return wire.Invalid(f"the operation cannot be written: {error}")
+    if len(body) > MAX_OPERATION_BYTES:
+        return wire.Invalid(f"the operation has {len(body)} bytes: at most {MAX_OPERATION_BYTES}")
+    return body
+
+
 def _decoded(answer: bytes) -> list[wire.AnyResult]:
     """The results of a batch. One that cannot be read fails its own operation only, not those beside it for ever."""
     try:
         return _results.decode(answer).results
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeDecodeError):
         return [_readable(result) for result in _raw_results.decode(answer).results]
 
 
 def _readable(raw: msgspec.Raw) -> wire.AnyResult:
     try:
         return _result.decode(raw)
-    except msgspec.ValidationError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return wire.Invalid(f"the ledger's answer cannot be read: {error}")
 
 
@@ -102,16 +117,21 @@ class Transport:
     def ask(self, op: wire.AnyOperation) -> asyncio.Future[wire.AnyResult]:
         """Takes one operation, in the order of these calls; its answer comes whenever the ledger gives one.
 
-        Raises TooMuchWaiting, where it is no operation that gives room back.
+        What cannot be sent is answered `Invalid` here. Raises TooMuchWaiting, where it is no operation that gives room
+        back.
         """
         if self._failure is not None:
             raise RuntimeError("the ledger's client has ended") from self._failure
         if len(self._waiting) >= self._max_waiting and not isinstance(op, _ALWAYS_TAKEN):
             raise TooMuchWaiting(f"{len(self._waiting)} operations wait for the ledger")
-        asked = Asked(op, asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
+        answer: asyncio.Future[wire.AnyResult] = asyncio.get_running_loop().create_future()
+        body = _encoded(op)
+        if isinstance(body, wire.Invalid):
+            answer.set_result(body)
+            return answer
+        self._waiting.append(Asked(op, body, answer))
         self._arrived.set()
-        return asked.answer
+        return answer
 
     async def run(self) -> None:
         """Sends until it is cancelled."""
@@ -130,10 +150,12 @@ class Transport:
 
     def _take(self) -> list[Asked]:
         batch: list[Asked] = []
-        while self._waiting and len(batch) < MAX_BATCH:
+        size_bytes = 0
+        while self._waiting and len(batch) < MAX_BATCH and size_bytes + len(self._waiting[0].body) <= MAX_BATCH_BYTES:
             asked = self._waiting.popleft()
             if asked.due:
                 batch.append(asked)
+                size_bytes += len(asked.body)
         return batch
 
     async def _deliver(self, batch: list[Asked]) -> None:
@@ -143,7 +165,7 @@ class Transport:
                 asked.sent = True
             tracing.carry(asked.trace for asked in batch)
             try:
-                results = await self._attempt([asked.op for asked in batch])
+                results = await self._attempt([msgspec.Raw(asked.body) for asked in batch])
             except AttemptFailed as failure:
                 self.last_failure = str(failure)
                 log.warning("the ledger did not answer", extra={"fields": {"cause": str(failure), "attempt": attempt}})
@@ -156,14 +178,14 @@ class Transport:
                 self._answered(asked, result)
             return
 
-    async def _attempt(self, ops: list[wire.AnyOperation]) -> list[wire.AnyResult]:
+    async def _attempt(self, ops: list[msgspec.Raw]) -> list[wire.AnyResult]:
         try:
             async with asyncio.timeout(ATTEMPT_S):
-                answer = await self._exchange(msgspec.json.encode(wire.Operations(ops)))
+                answer = await self._exchange(msgspec.json.encode(wire.Batch(ops)))
             results = _decoded(answer)
         except TimeoutError as error:
             raise AttemptFailed(f"no answer within {ATTEMPT_S:g} s") from error
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise AttemptFailed(f"an answer that is none: {error}") from error
         if len(results) != len(ops):
             raise AttemptFailed(f"{len(results)} answers to {len(ops)} operations")
