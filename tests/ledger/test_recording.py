@@ -148,6 +148,22 @@ def test_a_bound_that_refuses_on_and_on_is_audited_at_once_and_then_by_the_minut
     assert len(entries(ledger, AuditedRefusals)) == 1
 
 
+def test_refusals_that_a_gateway_gave_in_the_ledgers_place_are_counted() -> None:
+    ledger = a_ledger(a_limit(0, Window.DAY))
+    refused = ledger.reserve(calls(1))
+    assert isinstance(refused, wire.Refused)
+    told = wire.CountRefusals(TEAM, Window.DAY, Resource.MODEL_CALLS, 500)
+    assert ledger.do(told) == wire.RefusalsCounted()
+    assert ledger.last_changes == [], "it is of no weight in the tree"
+    ledger.pass_time(MINUTE_MS)
+    limit = wire.RefusalReason.LIMIT_EXCEEDED
+    assert entries(ledger, AuditedRefusals) == [
+        (TEAM, AuditedRefusals(limit, Window.DAY, Resource.MODEL_CALLS, 500, MINUTE_MS))
+    ]
+    elsewhere = wire.CountRefusals("budget/n/nowhere", Window.DAY, Resource.MODEL_CALLS, 1)
+    assert ledger.do(elsewhere) == wire.UnknownAccount("budget/n/nowhere")
+
+
 def test_what_shadow_would_have_refused_is_audited_as_such() -> None:
     ledger = a_ledger()
     shadow = wire.PutAccount(TEAM, (a_limit(1, Window.DAY),), ORGANISATION, enforcement=Enforcement.SHADOW)
