@@ -143,6 +143,8 @@ class Writer:
             raise LedgerStopped("the ledger waits for its journal's word that it is the writer")
 
     def _apply(self, component: str, op: wire.AnyOperation, now_ms: int, known: left.Known) -> wire.AnyResult:
+        if self._gathering.left:
+            known = {**known, **self._gathering.left}  # what an operation before this one has folded
         over = left.instead(op, self.tree.state, known, now_ms)
         if over is not None:
             return over
