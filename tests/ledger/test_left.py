@@ -39,7 +39,7 @@ class Clock:
 async def writing(folder: Path, clock: Clock) -> AsyncGenerator[Writer]:
     """A writer over the journal in `folder`, as the ledger's process has it."""
     source = SqliteSource(folder)
-    writer = Writer(ThreadedStore(source, SnapshotProcess(source.address)), lambda _: None, Timekeeper(clock, clock))
+    writer = Writer(ThreadedStore(source, SnapshotProcess(source.address)), lambda _: None, Timekeeper(clock))
     await writer.recover()
     running = asyncio.create_task(writer.run())
     try:
