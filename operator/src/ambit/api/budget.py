@@ -148,7 +148,11 @@ class TopUp(ApiModel):
         Doc("Names it: a top-up is applied once by its id, whatever is edited afterwards.", example="april-extra"),
     ]
     window: Annotated[
-        Window, Doc("The limit that it raises; the one that runs when it is first seen.", example="Month")
+        Window,
+        Doc(
+            "The limit that it raises, one of spec.limits; the window that runs when it is first seen.",
+            example="Month",
+        ),
     ]
     resource: Annotated[ResourceName, Doc("What there is more of.", example="usd")]
     amount: Annotated[
@@ -163,6 +167,13 @@ class BudgetSpec(ApiModel):
         immutable(
             "parentRef",
             "parentRef cannot be changed: what is spent was charged to that parent; create another Budget instead",
+        ),
+        Rule(
+            "!has(self.topUps) || self.topUps.all(t, self.limits.exists(l, l.window == t.window && ("
+            + " || ".join(f"(t.resource == '{resource}' && has(l.{resource}))" for resource in ResourceName)
+            + ")))",
+            'give limits what the top-up is of, such as {window: Month, usd: "1000"}, or leave out the top-up: a top-up'
+            " raises a limit; one that was applied stays so",
         ),
     )
     parent_ref: Annotated[
