@@ -142,7 +142,10 @@ async def test_a_correction_is_made_with_a_reason_and_audited(tmp_path: Path) ->
         assert (await ambit_ledger("accept-clock", *why, environ=living)).code == 0
         refused = await ambit_ledger("adjust", BUDGET, "usd", "--amount", "-5", *why, environ=living)
         assert refused.code == 1
-        assert "take off at most that much" in refused.error
+        assert f"{BUDGET} has spent 1 usd: take off at most that much" in refused.error
+        absent = await ambit_ledger("adjust", "budget/team-a/none", "usd", "--amount", "1", *why, environ=living)
+        assert (absent.code, absent.out) == (1, "")
+        assert "the ledger has no account budget/team-a/none" in absent.error
         assert (await ambit_ledger("adjust", BUDGET, "usd", "--amount", "-1", environ=living)).code == 2, "no reason"
         audit = (await ambit_ledger("audit", "export", "--store", str(folder))).out
     entry = json.loads(audit.splitlines()[-1])["entry"]

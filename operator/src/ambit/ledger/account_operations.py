@@ -4,7 +4,7 @@ from ambit.api.time_zones import is_time_zone
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
 from ambit.ledger.allowance import Allowance
-from ambit.ledger.amounts import INDEX, MAX_AMOUNT, Limit
+from ambit.ledger.amounts import INDEX, MAX_AMOUNT, Limit, describe
 from ambit.ledger.audit import AuditedAdjustment, AuditedLimits, AuditedRemoval
 from ambit.ledger.ending import end_sessions
 from ambit.ledger.exhaustion import unapplied
@@ -88,7 +88,8 @@ def _too_much(account: Account | None, op: wire.PutAccount) -> wire.Invalid | No
         bound = (each.window, each.resource)
         raised[bound] = raised.get(bound, 0) + each.amount
         if raised[bound] > MAX_AMOUNT:
-            return wire.Invalid(f"the topUps of {each.resource} in a {each.window} are more than {MAX_AMOUNT}: absurd")
+            most = describe(each.resource, MAX_AMOUNT)
+            return wire.Invalid(f"the topUps of {each.resource} in a {each.window} are more than {most}: absurd")
     return None
 
 
@@ -139,7 +140,8 @@ def adjust(step: Step, op: wire.Adjust) -> wire.Adjusted | wire.ErrorResult:
     index = INDEX[op.resource]
     for each in account.chain():
         if each.spent[index] + op.amount < 0:
-            return wire.Invalid(f"{each.path} has spent {each.spent[index]} {op.resource}: take off at most that much")
+            spent = describe(op.resource, each.spent[index])
+            return wire.Invalid(f"{each.path} has spent {spent}: take off at most that much")
     if op.amount > 0 and (absurd := beyond_counting(account.chain(), {index: op.amount})) is not None:
         return absurd
     if op.amount:

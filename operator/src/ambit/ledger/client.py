@@ -43,7 +43,11 @@ class InvalidOperation(LedgerError):
 
 
 class AccountUnknown(LedgerError):
-    """There is no such account, yet or any more."""
+    """There is no account at `path`, yet or any more."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the ledger has no account {path}, yet or any more")
+        self.path = path
 
 
 class HoldUnknown(LedgerError):

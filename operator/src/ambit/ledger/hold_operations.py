@@ -3,7 +3,7 @@
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
 from ambit.ledger.admission import For, Full, admit
-from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers, minus
+from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers, describe, minus
 from ambit.ledger.audit import AuditedCorrection, AuditedOverrun
 from ambit.ledger.ending import session_ended
 from ambit.ledger.history import SessionUsage, session_record
@@ -177,8 +177,8 @@ def beyond_counting(chain: Chain, more: Vector) -> wire.Invalid | None:
     for account in chain:
         for index, amount in more.items():
             if account.spent[index] + account.held[index] + amount > MAX_AMOUNT:
-                what = f"more than {MAX_AMOUNT} {RESOURCES[index]}"
-                return wire.Invalid(f"{account.path} would have held and spent {what}: absurd")
+                most = describe(RESOURCES[index], MAX_AMOUNT)
+                return wire.Invalid(f"{account.path} would have held and spent more than {most}: absurd")
     return None
 
 
