@@ -48,7 +48,7 @@ STAGES = (
     ),
     Stage(
         "simulation",
-        ["nice", "-n", "19", PYTHON, "-m", "tests.ledger_simulation", "--seeds", "7000", "--limit-s", "1500"],
+        ["nice", "-n", "19", PYTHON, "-m", "tests.ledger_simulation", "--seeds", "10000", "--limit-s", "1500"],
         *(1560, SEEDS),
     ),
     Stage("planted", ["nice", "-n", "19", *pytest("planted", "planted", *files_with("planted"))], 1500, SEEDS),

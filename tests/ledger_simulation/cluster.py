@@ -62,6 +62,7 @@ class Cluster:
         self.clock_off_ms = 0
         """How far the wall clock is from the true time, by jumps."""
         self._trusted_off_ms = 0
+        """How far the latest time is that the ledger may have believed: each step of the clock that is small."""
         self.incarnations: list[Incarnation] = []
         self.disconnected: list[Callable[[Process], None]] = []
         """Told when the connections of a process break."""
@@ -73,8 +74,8 @@ class Cluster:
     def jump(self, by_ms: int) -> None:
         """The wall clock is set, forward or back."""
         self.clock_off_ms += by_ms
-        if by_ms <= SMALL_JUMP_MS:
-            self._trusted_off_ms = max(self._trusted_off_ms + max(by_ms, 0), 0)
+        if self.clock_off_ms - self._trusted_off_ms <= SMALL_JUMP_MS:
+            self._trusted_off_ms = max(self._trusted_off_ms, self.clock_off_ms)
 
     def clock_accepted(self) -> None:
         """The wall clock as it stands is right."""
@@ -83,7 +84,7 @@ class Cluster:
     def latest_ms(self) -> int:
         """What the ledger's clock may show at the most: a doubted jump begins no window."""
         true_ms = self.setting.begins_ms + int(self.loop.time() * 1000)
-        return true_ms + self._trusted_off_ms + SMALL_JUMP_MS + 1
+        return true_ms + self._trusted_off_ms + 1
 
     def start(self, stands_by_s: float = 0.0) -> None:
         """Another process of the ledger starts, and takes over: at once, or after it has stood by for a while."""
