@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 import msgspec
 
@@ -37,11 +37,19 @@ def events_of(change: changes.AnyChange) -> wire.AnyEvent | None:
             return None
 
 
-class Events:
-    """Numbered events of one epoch, and those who listen. Ids are `<epoch>-<number>`."""
+def _still_here() -> bytes:
+    return b": still here\n\n"
 
-    def __init__(self, epoch: int) -> None:
+
+class Events:
+    """Numbered events of one epoch, and those who listen. Ids are `<epoch>-<number>`.
+
+    `word` is the comment that says that there is still somebody here.
+    """
+
+    def __init__(self, epoch: int, word: Callable[[], bytes] = _still_here) -> None:
         self._epoch = epoch
+        self._word = word
         self._number = 0
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT_EVENTS)
         self._listeners: set[asyncio.Queue[bytes | None]] = set()
@@ -52,14 +60,15 @@ class Events:
             event = events_of(change)
             if event is None:
                 continue
-            self._number += 1
-            frame = self._frame(event)
-            self._kept.append((self._number, frame))
-            for listener in list(self._listeners):
-                if listener.qsize() >= QUEUE_LIMIT:
-                    self._cut(listener)
-                else:
-                    listener.put_nowait(frame)
+            self._tell(event)
+
+    def resynchronise(self) -> None:
+        """Tells every listener that it may have missed something."""
+        self._tell(wire.Resynchronised())
+
+    def speak(self) -> None:
+        """Says the word to every listener, behind the events before it."""
+        self._put(self._word())
 
     async def listen(self, last_id: str | None, silence_s: float) -> AsyncGenerator[bytes]:
         """Frames of server-sent events after `last_id`, for ever; a comment after each `silence_s` without one.
@@ -76,7 +85,7 @@ class Events:
                     async with asyncio.timeout(silence_s):
                         frame = await listener.get()
                 except TimeoutError:
-                    frame = b": still here\n\n"
+                    frame = self._word()
                 if frame is None:
                     return
                 yield frame
@@ -87,6 +96,19 @@ class Events:
         """Ends every listener's stream."""
         for listener in list(self._listeners):
             self._cut(listener)
+
+    def _tell(self, event: wire.AnyEvent) -> None:
+        self._number += 1
+        frame = self._frame(event)
+        self._kept.append((self._number, frame))
+        self._put(frame)
+
+    def _put(self, frame: bytes) -> None:
+        for listener in list(self._listeners):
+            if listener.qsize() >= QUEUE_LIMIT:
+                self._cut(listener)
+            else:
+                listener.put_nowait(frame)
 
     def _cut(self, listener: asyncio.Queue[bytes | None]) -> None:
         listener.put_nowait(None)

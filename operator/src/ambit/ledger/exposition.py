@@ -1,6 +1,6 @@
 """What the ledger's tree looks like to Prometheus, read when it is scraped."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -15,32 +15,33 @@ _SCALE = {Resource.USD: 1e9, Resource.PAYMENTS: 1e9, Resource.RUNTIME: 1e3, Reso
 
 
 class TreeCollector(Collector):
-    """Gauges of the tree as it is at `now_ms`, in dollars and seconds; none while this ledger stands by."""
+    """Gauges of the trees that this ledger writes, as they are at `now_ms`, in dollars and seconds; none while it only
+    follows."""
 
-    def __init__(self, tree: Callable[[], Tree | None], now_ms: Callable[[], int]) -> None:
-        self._tree = tree
+    def __init__(self, trees: Callable[[], Sequence[Tree]], now_ms: Callable[[], int]) -> None:
+        self._trees = trees
         self._now_ms = now_ms
 
     def collect(self) -> Iterator[Metric]:
-        tree = self._tree()
-        if tree is None:
+        states = [tree.state for tree in self._trees()]
+        if not states:
             return
-        state = tree.state
-        yield GaugeMetricFamily(*metrics.LEDGER_OPEN_SESSIONS, value=state.open_sessions)
-        yield GaugeMetricFamily(*metrics.LEDGER_OPEN_HOLDS, value=state.open_holds)
+        yield GaugeMetricFamily(*metrics.LEDGER_OPEN_SESSIONS, value=sum(state.open_sessions for state in states))
+        yield GaugeMetricFamily(*metrics.LEDGER_OPEN_HOLDS, value=sum(state.open_holds for state in states))
         labels = ["namespace", "budget", "window", "resource"]
         limit = GaugeMetricFamily(*metrics.BUDGET_LIMIT, labels=labels)
         spent = GaugeMetricFamily(*metrics.BUDGET_SPENT, labels=labels)
         held = GaugeMetricFamily(*metrics.BUDGET_HELD, labels=labels)
-        now_ms = max(self._now_ms(), state.now_ms)
-        for account in state.accounts.values():
-            if account.removed or not account.path.startswith("budget/"):
-                continue
-            _, namespace, name = account.path.split("/")
-            for view in usage(state, account, now_ms).limits:
-                place = [namespace, name, Window(view.window).value, Resource(view.resource).value]
-                scale = _SCALE.get(view.resource, 1.0)
-                limit.add_metric(place, view.limit / scale)
-                spent.add_metric(place, view.spent / scale)
-                held.add_metric(place, view.held / scale)
+        for state in states:
+            now_ms = max(self._now_ms(), state.now_ms)
+            for account in state.accounts.values():
+                if account.removed or not account.path.startswith("budget/"):
+                    continue
+                _, namespace, name = account.path.split("/")
+                for view in usage(state, account, now_ms).limits:
+                    place = [namespace, name, Window(view.window).value, Resource(view.resource).value]
+                    scale = _SCALE.get(view.resource, 1.0)
+                    limit.add_metric(place, view.limit / scale)
+                    spent.add_metric(place, view.spent / scale)
+                    held.add_metric(place, view.held / scale)
         yield from (limit, spent, held)

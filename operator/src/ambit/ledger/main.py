@@ -15,10 +15,12 @@ from ambit.ledger.exposition import TreeCollector
 from ambit.ledger.journal import Source, Store
 from ambit.ledger.journal.sources import source_of
 from ambit.ledger.journal.threaded import ThreadedStore
+from ambit.ledger.partitions import main as several_writers
 from ambit.ledger.service import Service
 from ambit.ledger.settings import Settings
 from ambit.ledger.snapshot_process import SnapshotProcess
-from ambit.ledger.terms import Committed, Terms
+from ambit.ledger.term import Committed
+from ambit.ledger.terms import Terms
 from ambit.ledger.writer import COMPACT_AFTER_CHANGES, Writer
 from ambit.telemetry import health
 
@@ -43,13 +45,17 @@ async def run(
 
     `listening` is told the addresses for operations and for health, once both are served.
     """
+
+    def make_writer(store: Store, committed: Committed) -> Writer:
+        return Writer(store, committed, now_ms, compact_after_changes)
+
+    if settings.partitions > 1:
+        await several_writers.run(settings, authenticator, make_writer, now_ms, listening)
+        return
     opened = source_of(settings.store, settings.password_file) if source is None else source
 
     def make_store() -> Store:
         return ThreadedStore(opened, SnapshotProcess(opened.address, settings.password_file))
-
-    def make_writer(store: Store, committed: Committed) -> Writer:
-        return Writer(store, committed, now_ms, compact_after_changes)
 
     dispatcher = Dispatcher()
     terms = Terms(opened, make_store, make_writer, dispatcher)
@@ -60,7 +66,7 @@ async def run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, terms.stop)
-        collector = TreeCollector(lambda: None if terms.writer is None else terms.writer.tree, now_ms)
+        collector = TreeCollector(lambda: () if terms.writer is None else (terms.writer.tree,), now_ms)
         REGISTRY.register(collector)
         running = asyncio.create_task(terms.run(), name="ledger terms")
         answering = asyncio.create_task(terms.first.wait())

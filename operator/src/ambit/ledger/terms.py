@@ -7,24 +7,22 @@ tree and stands by again, since another may have taken over.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
-from ambit.ledger import changes
 from ambit.ledger.dispatch import Dispatcher
 from ambit.ledger.events import Events
-from ambit.ledger.journal import Fenced, JournalError, Source, Store
+from ambit.ledger.journal import JournalError, Source, Store
 from ambit.ledger.journal.shared import SharedSource
 from ambit.ledger.replay import Replay
 from ambit.ledger.standby import Standby
+from ambit.ledger.term import Committed, MakeWriter, Term
 from ambit.ledger.writer import Writer
-from ambit.telemetry import metrics
 
 PAUSE_S = 0.5
 """Between a term that failed and the next."""
 STANDING_BY = "the writer's place: another ledger is the writer, and this one stands by"
 log = logging.getLogger(__name__)
-Committed = Callable[[Sequence[changes.AnyChange]], None]
 
 
 class Terms:
@@ -34,7 +32,7 @@ class Terms:
         self,
         source: Source,
         make_store: Callable[[], Store],
-        make_writer: Callable[[Store, Committed], Writer],
+        make_writer: MakeWriter,
         dispatcher: Dispatcher,
     ) -> None:
         self._source = source
@@ -95,63 +93,25 @@ class Terms:
         return None
 
     async def _term(self, replay: Replay | None) -> None:
+        term = Term(self._make_store(), self._make_writer)
+        self.writer = writer = term.writer
         events: Events | None = None
 
-        def committed(batch: Sequence[changes.AnyChange]) -> None:
-            if events is not None:
-                events.publish(batch)
-            _count(batch)
-
-        store = self._make_store()
-        self.writer = writer = self._make_writer(store, committed)
-        cause = "JournalFailed"
-        try:
-            try:
-                await writer.recover(replay)
-            except BaseException:
-                await store.close()
-                raise
+        def began() -> Committed:
+            nonlocal events
             self.events = events = Events(writer.epoch)
             if self._stopping.is_set():
                 writer.stop()
-            writing = asyncio.create_task(writer.run(), name="ledger writer")
             self._dispatcher.writer = writer
             self._waiting_for = None
-            metrics.LEDGER_WRITER.set(1)
-            fields = {"epoch": writer.epoch, "accounts": len(writer.tree.state.accounts)}
-            log.info("the writer", extra={"fields": fields})
             self.first.set()
-            try:
-                await writing
-            finally:
-                writing.cancel()
-            cause = "Stopped"
-        except Fenced:
-            cause = "Fenced"
-            raise
+            return events.publish
+
+        try:
+            await term.run(replay, began)
         finally:
-            metrics.LEDGER_TERMS.labels(cause).inc()
-            metrics.LEDGER_WRITER.set(0)
             self._waiting_for = "its end"
             self.writer = self._dispatcher.writer = None
             self.events = None
             if events is not None:
                 events.close()
-
-
-def _count(batch: Sequence[changes.AnyChange]) -> None:
-    for change in batch:
-        match change:
-            case changes.HoldExpired():
-                metrics.LEDGER_EXPIRED_HOLDS.inc()
-            case changes.KillEnded():
-                metrics.LEDGER_KILL_SECONDS.labels(change.how).observe(change.after_ms / 1000)
-            case changes.LimitReached():
-                kind = change.path.partition("/")[0]
-                metrics.LEDGER_WARNINGS.labels(kind, change.window, change.resource, str(change.percent)).inc()
-            case changes.SessionParked():
-                metrics.LEDGER_PARKED.inc()
-            case changes.SessionWoken():
-                metrics.LEDGER_WOKEN.inc()
-            case _:
-                pass

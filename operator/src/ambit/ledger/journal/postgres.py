@@ -13,6 +13,7 @@ import msgspec
 
 from ambit.ledger.journal import Batch, BatchesGone, Fenced, JournalError, Snapshot, postgres_schema
 from ambit.ledger.journal.postgres_connection import Connection, Servers, Value
+from ambit.ledger.journal.postgres_schema import schema_of
 from ambit.ledger.journal.shared import Standing
 from ambit.ledger.records import Record, RecordKind
 
@@ -63,41 +64,62 @@ RETURNING epoch
 class PostgresSource:
     """A journal at a `postgres://` address without its password, which is in `password_file`.
 
-    The address may name several servers (`host1,host2`): the primary among them is used.
+    The address may name several servers (`host1,host2`): the primary among them is used. `#<partition>` after it means
+    the journal of one partition, where the database has several.
     """
 
-    def __init__(self, address: str, password_file: Path | None = None, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, address: str, password_file: Path | None = None, servers: Servers | None = None) -> None:
+        """`servers`: those of the address, where others use them too and all are to know of one primary."""
         self.address = address
-        self._servers = Servers(address, password_file, deadline_s)
+        server, self._partition = split_address(address)
+        self._servers = Servers(server, password_file, DEADLINE_S) if servers is None else servers
         self.expected: Standing | None = None
         """`open` becomes the writer only where nothing has changed since this was seen. None: in any case."""
 
     def open(self) -> "PostgresJournal":
-        return PostgresJournal(self._servers.primary(), self.expected)
+        return PostgresJournal(self._checked(), self.expected)
 
     def read(self) -> "PostgresReader":
-        return PostgresReader(self._servers.primary())
+        return PostgresReader(self._checked())
+
+    def _checked(self) -> "Place":
+        connection = self._servers.primary()
+        try:
+            postgres_schema.bring_up_to_date(connection, self._partition)
+        except BaseException:
+            connection.close()
+            raise
+        return Place(connection, self._partition)
+
+
+class Place:
+    """A connection to where one partition's tables are; None: a journal that is not partitioned."""
+
+    def __init__(self, connection: Connection, partition: int | None) -> None:
+        self._connection = connection
+        self._prefix = f"{schema_of(partition)}."
+        self.is_open = connection.is_open
+        self.close = connection.close
+
+    def ask(self, statement: str, *values: Value) -> list[tuple[Value, ...]]:
+        """As `Connection.ask`, of this partition's tables."""
+        return self._connection.ask(statement.replace("ambit_ledger.", self._prefix), *values)
 
 
 class PostgresReader:
     """A `Reader` of the journal. A statement that fails closes it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Place) -> None:
         self._connection = connection
-        try:
-            postgres_schema.bring_up_to_date(connection)
-        except BaseException:
-            connection.close()
-            raise
 
     def standing(self) -> Standing:
         """How the writer's place stands. Raises JournalError."""
         ((epoch, beat, held, last),) = self._connection.ask(_STANDING)
-        return Standing(_int(epoch), _int(beat), bool(held), _int(last))
+        return Standing(as_int(epoch), as_int(beat), bool(held), as_int(last))
 
     def snapshot(self) -> Snapshot | None:
         ((upto,),) = self._connection.ask("SELECT snapshot_upto FROM ambit_ledger.ledger")
-        return None if upto is None else Snapshot(_int(upto), self._chunks(_int(upto)))
+        return None if upto is None else Snapshot(as_int(upto), self._chunks(as_int(upto)))
 
     def _chunks(self, upto: int) -> Iterator[bytes]:
         select = "SELECT chunk, last FROM ambit_ledger.snapshot WHERE upto = $1 AND number = $2"
@@ -108,7 +130,7 @@ class PostgresReader:
                 raise JournalError(f"the snapshot of {upto} has no chunk {number}: another took its place meanwhile")
             ((chunk, is_last),) = rows
             number, last = number + 1, bool(is_last)
-            yield _bytes(chunk)
+            yield as_bytes(chunk)
 
     def batches(self, after: int) -> Iterator[Batch]:
         select = "SELECT sequence, changes FROM ambit_ledger.batch WHERE sequence > $1 ORDER BY sequence LIMIT $2"
@@ -116,9 +138,9 @@ class PostgresReader:
             rows = self._connection.ask(select, after, ROWS_AT_ONCE)
             for sequence, changes in rows:
                 if sequence != after + 1:
-                    raise BatchesGone(after + 1, _int(sequence))
-                after = _int(sequence)
-                yield Batch(after, _bytes(changes))
+                    raise BatchesGone(after + 1, as_int(sequence))
+                after = as_int(sequence)
+                yield Batch(after, as_bytes(changes))
             if len(rows) < ROWS_AT_ONCE:
                 return
 
@@ -131,8 +153,8 @@ class PostgresReader:
         while True:
             rows = self._connection.ask(select, kind.value, path, after, ROWS_AT_ONCE)
             for number, at_ms, of, body in rows:
-                after = _int(number)
-                yield Record(kind, _int(at_ms), str(of), _bytes(body))
+                after = as_int(number)
+                yield Record(kind, as_int(at_ms), str(of), as_bytes(body))
             if len(rows) < ROWS_AT_ONCE:
                 return
 
@@ -157,8 +179,8 @@ class PostgresReader:
 class PostgresJournal:
     """A `Journal`: the writer's place in PostgreSQL, from its taking on. After any error it has to be taken anew."""
 
-    def __init__(self, connection: Connection, expected: Standing | None) -> None:
-        self._reader = PostgresReader(connection)  # of the same connection: what follows needs its tables
+    def __init__(self, connection: Place, expected: Standing | None) -> None:
+        self._reader = PostgresReader(connection)
         self._connection = connection
         try:
             epoch, beat = (-1, 0) if expected is None else (expected.epoch, expected.beat)
@@ -170,9 +192,9 @@ class PostgresJournal:
         except BaseException:
             connection.close()
             raise
-        self._epoch = _int(epoch)
-        self._upto = None if upto is None else _int(upto)
-        self._oldest = 1 if oldest is None else _int(oldest)
+        self._epoch = as_int(epoch)
+        self._upto = None if upto is None else as_int(upto)
+        self._oldest = 1 if oldest is None else as_int(oldest)
 
     def epoch(self) -> int:
         return self._epoch
@@ -214,6 +236,14 @@ class PostgresJournal:
             raise Fenced(f"this writer's epoch is {self._epoch}, and another has taken a newer one")
 
 
+def split_address(address: str) -> tuple[str, int | None]:
+    """An address and the partition that it names, if it does. Raises JournalError."""
+    server, mark, partition = address.partition("#")
+    if mark and not partition.isdecimal():
+        raise JournalError(f"{partition!r} is no partition: write its number after the #")
+    return server, int(partition) if mark else None
+
+
 def _as_json(records: Sequence[Record]) -> str:
     given = [
         {"kind": each.kind.value, "path": each.path, "at_ms": each.at_ms, "body": base64.b64encode(each.body).decode()}
@@ -222,13 +252,13 @@ def _as_json(records: Sequence[Record]) -> str:
     return msgspec.json.encode(given).decode()
 
 
-def _int(value: Value) -> int:
+def as_int(value: Value) -> int:
     if not isinstance(value, int):
         raise JournalError(f"{value!r} stands where PostgreSQL should have a number")
     return value
 
 
-def _bytes(value: Value) -> bytes:
+def as_bytes(value: Value) -> bytes:
     if not isinstance(value, bytes):
         raise JournalError(f"{value!r} stands where PostgreSQL should have bytes")
     return value

@@ -226,6 +226,13 @@ class Forbidden(Result, frozen=True):
     message: str
 
 
+class OtherTree(Result, frozen=True):
+    """The account at `path` is counted in another tree than was asked for; the message says what to do."""
+
+    path: str
+    message: str
+
+
 ErrorResult = Invalid | UnknownAccount | UnknownHold | IdReused | Forbidden
 AnyResult = (
     AccountPut
@@ -245,5 +252,6 @@ AnyResult = (
     | Adjusted
     | ClockAccepted
     | Resumed
+    | OtherTree
     | ErrorResult
 )
