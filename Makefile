@@ -20,7 +20,7 @@ setup: .venv/.ready sandbox-images/isolate-host/node_modules/.ready ## Install w
 	@touch $@
 
 sandbox-images/isolate-host/node_modules/.ready: sandbox-images/isolate-host/package-lock.json
-	npm ci --prefix sandbox-images/isolate-host --no-audit --no-fund --loglevel=error
+	npm ci --prefix sandbox-images/isolate-host --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
 test: setup ## Run everything that CI runs, stage by stage

@@ -5,7 +5,6 @@ The demo, the cluster tests and whoever tries a change use this one way (`python
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +15,13 @@ import click
 
 from e2e.cluster.cli import provider_of
 from e2e.cluster.commands import run
-from e2e.cluster.errors import ClusterError, CommandFailed, Missing
+from e2e.cluster.errors import ClusterError, CommandFailed
 from e2e.cluster.progress import Progress
-from e2e.cluster.upstream import build, catalogue
+from e2e.cluster.upstream import build
 from e2e.images.__main__ import Built, build_images, cache_folder, choose_builder
 from e2e.images.catalogue import CATALOGUE, REPOSITORY
 from e2e.images.dockerfile import UnsupportedInstructionError
 from e2e.images.inputs import MissingInputError
-from e2e.images.tools import MissingToolsError
 
 NAMESPACE = "ambit-system"
 RELEASE = "ambit"
@@ -62,7 +60,7 @@ class Kubectl:
     @classmethod
     def of(cls, kubeconfig: Path, progress: Progress) -> Self:
         """The one to use on the cluster of `kubeconfig`."""
-        return cls(kubeconfig, client("kubectl", progress))
+        return cls(kubeconfig, build.client("kubectl", progress))
 
     def run(self, *arguments: str, stdin: str | None = None, accepted: Collection[int] = (0,)) -> str:
         """What it prints."""
@@ -87,23 +85,6 @@ class Installed:
         return Kubectl.of(self.kubeconfig, Progress()).run(*arguments, stdin=stdin, accepted=accepted)
 
 
-def client(tool: str, progress: Progress) -> Path:
-    """The path of kubectl or helm.
-
-    Where the embedded cluster was built here it is the one built with it, which is of its version; else the machine's
-    own, which saves the build.
-    """
-    own = shutil.which(tool)
-    return build.tool(tool, progress) if own is None or _was_built(tool) else Path(own)
-
-
-def _was_built(tool: str) -> bool:
-    try:
-        return build.cached_path(catalogue.TOOLS[tool]).exists()
-    except Missing:  # no Go compiler, so nothing was built
-        return False
-
-
 def build_and_load(name: str, provider: str | None, images: Sequence[str], progress: Progress) -> dict[str, str]:
     """Builds the named images and puts them on the nodes of cluster `name`; returns each one's reference."""
     with progress.step("images"):
@@ -121,7 +102,7 @@ def _built(names: Sequence[str], progress: Progress) -> list[Built]:
             built.append(image)
             if not image.was_there:
                 progress.say(f"    {image.name} built in {image.seconds:.1f} s")
-    except (MissingToolsError, MissingInputError, UnsupportedInstructionError) as error:
+    except (MissingInputError, UnsupportedInstructionError) as error:
         raise ImagesNotBuilt(str(error)) from error
     except subprocess.CalledProcessError as error:
         raise ImagesNotBuilt(f"{error.cmd[0]} failed with {error.returncode}: its last lines are above") from error
@@ -169,7 +150,7 @@ def install(name: str, provider: str | None, progress: Progress) -> Installed:
 
 def _helm(kubeconfig: Path, progress: Progress, *arguments: str) -> None:
     where = ("--namespace", NAMESPACE, "--kubeconfig", str(kubeconfig))
-    run([str(client("helm", progress)), *arguments, *where])
+    run([str(build.client("helm", progress)), *arguments, *where])
 
 
 @click.command()

@@ -3,9 +3,12 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
-from e2e.cluster.commands import run, succeeds
-from e2e.cluster.errors import ClusterError, Missing
+import yaml
+
+from e2e.cluster.commands import succeeds
+from e2e.cluster.errors import Missing
 from e2e.cluster.progress import Progress
 from e2e.cluster.provider import Component, Wanted
 from e2e.cluster.upstream import build
@@ -45,12 +48,24 @@ class Current:
         return Path(self._environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
 
     def _context(self) -> str:
-        try:
-            return run([*self._kubectl(), "config", "current-context"]).strip()
-        except ClusterError as error:
-            raise Missing(f"{self.kubeconfig()} has no current context", "choose one (`kubectl config`)") from error
+        """As kubectl reads it, of the first file that names one; read here, since a kubectl may have to be built."""
+        for path in str(self.kubeconfig()).split(os.pathsep):
+            if Path(path).is_file() and (context := _current_context(Path(path))):
+                return context
+        raise Missing(f"{self.kubeconfig()} has no current context", "choose one (`kubectl config use-context NAME`)")
 
     def _kubectl(self) -> list[str]:
-        kubectl = build.tool("kubectl", self._progress)
+        kubectl = build.client("kubectl", self._progress)
         # A list of files in KUBECONFIG is for kubectl to merge; its --kubeconfig takes one file only.
         return [str(kubectl), "--request-timeout=10s"]
+
+
+def _current_context(path: Path) -> str:
+    """The current context of one kubeconfig; empty where it names none. Raises Missing."""
+    try:
+        content: object = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise Missing(f"{path} is no kubeconfig", "correct it, or name another in KUBECONFIG") from error
+    if not isinstance(content, dict):
+        return ""
+    return str(cast("dict[str, object]", content).get("current-context") or "")

@@ -52,7 +52,9 @@ class NotRunning(ClusterError):
     name: str
 
     def __str__(self) -> str:
-        return f"cluster {self.name} is not running: start it with `python -m e2e.cluster up --name {self.name}`"
+        return (
+            f"cluster {self.name} is not running: start it with `.venv/bin/python -m e2e.cluster up --name {self.name}`"
+        )
 
 
 def shortened(text: str, limit: int = 300) -> str:

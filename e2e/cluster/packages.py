@@ -1,4 +1,4 @@
-"""What the embedded cluster needs of the machine: packages.txt, installed where that can be done, else named."""
+"""What clusters, images and tests need of the machine: packages.txt, installed where that can be done, else named."""
 
 import os
 import re
@@ -14,6 +14,8 @@ from e2e.cluster.progress import Progress
 BUILD = "build"
 CONTROL_PLANE = "control-plane"
 NODE = "node"
+IMAGES = "images"
+ALERTS = "alerts"
 STORE = "store"
 BENCH = "bench"
 GO_MINIMUM = (1, 26)

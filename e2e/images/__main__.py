@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2e.cluster.errors import ClusterError
 from e2e.images import base
 from e2e.images.builders import Buildah, Builder, Docker, docker_engine_runs
 from e2e.images.catalogue import CATALOGUE, REPOSITORY, UnknownImageError, in_build_order
 from e2e.images.dockerfile import UnsupportedInstructionError
 from e2e.images.inputs import Inputs, MissingInputError, all_references, stage_context
 from e2e.images.package_settings import package_secrets
-from e2e.images.tools import MissingToolsError, ensure_tools
+from e2e.images.tools import ensure_tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def main() -> int:
             how = "unchanged" if built.was_there else f"built in {built.seconds:.1f} s"
             print(f"{built.name}: {how}, {builder.size_bytes(built.reference) / 1e6:.0f} MB", file=sys.stderr)
             print(built.name, built.reference, built.path, flush=True)
-    except (MissingToolsError, MissingInputError, UnknownImageError, UnsupportedInstructionError) as error:
+    except (ClusterError, MissingInputError, UnknownImageError, UnsupportedInstructionError) as error:
         print(error, file=sys.stderr)
         return 2
     except subprocess.CalledProcessError as error:

@@ -13,8 +13,9 @@ CONTROL_PLANE = ClusterNeed("ambit-test-api", nodes=0)
 OWN_CLUSTERS = ("ambit-self-a", "ambit-self-b")
 """Those that tests start themselves (tests/e2e_cluster/own_cluster.py)."""
 
-# The lanes: what computes; what needs an apiserver alone, or whole clusters of its own; what needs a node.
-CODE, API, PODS = "code", "api", "pods"
+# The lanes: what computes; what needs an apiserver alone, or whole clusters of its own; what needs a node; and what
+# computes for minutes and is in nobody's way, because it takes only the time that the others leave.
+CODE, API, PODS, SEEDS = "code", "api", "pods", "seeds"
 
 TESTS_ON_A_NODE_AT_ONCE = 4
 """They mostly wait: for Pods to start, for a status to be written."""
@@ -39,6 +40,11 @@ STAGES = (
     Stage("generated", [PYTHON, "-m", "ambit.api.generate", "--check"], 60, CODE),
     # The chart's tests call helm, which is built with all the rest where it is not there.
     Stage("unit", pytest("unit", "not integration and not cluster"), 1500, CODE, after=["build", "packages"]),
+    Stage(
+        "simulation",
+        ["nice", "-n", "19", PYTHON, "-m", "tests.ledger_simulation", "--seeds", "10000", "--limit-s", "1500"],
+        *(1560, SEEDS),
+    ),
     Stage("packages", [PYTHON, "-m", "e2e.postgres"], 300, PODS),
     Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1500, PODS),
     Stage("images", [PYTHON, "-m", "e2e.images", "build"], 600, PODS),

@@ -41,6 +41,8 @@ def test_lint_finds_nothing(helm: Helm) -> None:
         ({"gateway": {"replicas": 0}}, "replicas"),
         ({"ledger": {"storage": {"size": "1 GB"}}}, "size"),
         ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"docsUrl": "https://git.example/docs/"}, "docsUrl"),
+        ({"docsUrl": "git.example/docs"}, "docsUrl"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(helm: Helm, values: Manifest, named: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 
 from ambit.telemetry import metrics
 from e2e.promtool import promtool
-from tests.chart.conftest import CHART
+from tests.chart.conftest import CHART, Manifest
 
 ALERTS = CHART / "files" / "alerts.yaml"
 DASHBOARD = CHART / "files" / "dashboards" / "ambit.json"
@@ -54,7 +55,7 @@ def test_every_query_names_metrics_that_exist() -> None:
 def test_the_alerts_are_rules_that_prometheus_takes() -> None:
     done = subprocess.run([str(promtool()), "check", "rules", str(ALERTS)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 rules found" in done.stdout
+    assert f"{len(alert_rules())} rules found" in done.stdout
 
 
 def test_the_dashboards_queries_are_promql(tmp_path: Path) -> None:
@@ -71,6 +72,20 @@ def test_each_alert_has_its_runbook(rule: dict[str, Any]) -> None:
     anchor = rule["annotations"]["runbook_url"].rpartition("#")[2]
     assert anchor == rule["alert"].lower()
     assert f"## {rule['alert']}\n" in RUNBOOKS.read_text()
+
+
+@pytest.mark.parametrize("docs_url", ["docs", "https://git.example/ambit/blob/main/docs"])
+def test_runbooks_are_where_the_documentation_is(render: Callable[..., list[Manifest]], docs_url: str) -> None:
+    manifests = render(docsUrl=docs_url, monitoring={"prometheusRule": True})
+    (rule,) = [each for each in manifests if each["kind"] == "PrometheusRule"]
+    urls = [each["annotations"]["runbook_url"] for group in rule["spec"]["groups"] for each in group["rules"]]
+    assert len(urls) == len(alert_rules())
+    assert all(url.startswith(f"{docs_url}/runbooks.md#") for url in urls)
+    (gateway,) = [
+        each for each in manifests if each["metadata"]["name"] == "ambit-gateway" and each["kind"] == "Deployment"
+    ]
+    (container,) = gateway["spec"]["template"]["spec"]["containers"]
+    assert {"name": "AMBIT_DOCS_URL", "value": docs_url} in container["env"]
 
 
 ALERT_CASES = {

@@ -106,9 +106,14 @@ def test_fake_nodes_are_for_the_embedded_cluster(cluster: Kind | Current) -> Non
         cluster.up(Wanted(nodes=1, fake_nodes=3))
 
 
-def test_the_current_cluster_is_neither_removed_nor_loaded(kubectl: Path, tmp_path: Path) -> None:
-    cluster = Current(Progress(), {"KUBECONFIG": str(tmp_path / "config")})
-    assert cluster.kubeconfig() == tmp_path / "config"
+def test_the_current_cluster_is_neither_removed_nor_loaded(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def built(name: str, _progress: Progress) -> Path:
+        raise AssertionError(f"{name} is built, which takes minutes, where nothing is run")
+
+    monkeypatch.setattr("e2e.cluster.upstream.build.client", built)
+    monkeypatch.setattr("e2e.cluster.upstream.build.tool", built)
+    cluster = Current(Progress(), {"KUBECONFIG": str(kubeconfig)})
+    assert cluster.kubeconfig() == kubeconfig
     with pytest.raises(Missing, match="not made by `up`"):
         cluster.down()
     with pytest.raises(Missing) as refused:
@@ -123,29 +128,42 @@ def test_the_current_cluster_is_neither_removed_nor_loaded(kubectl: Path, tmp_pa
     assert "## On a cluster of your own" in (REPOSITORY / "docs/quickstart.md").read_text()
 
 
-def test_the_current_cluster_must_answer(kubectl: Path) -> None:
+def test_the_current_cluster_must_answer(kubectl: Path, kubeconfig: Path) -> None:
+    cluster = Current(Progress(), {"KUBECONFIG": str(kubeconfig)})
     (kubectl / "answers").touch()
-    Current(Progress()).up(Wanted(1, 0))
-    assert [component.healthy for component in Current(Progress()).status()] == [True]
+    cluster.up(Wanted(1, 0))
+    assert [component.healthy for component in cluster.status()] == [True]
     (kubectl / "answers").unlink()
     with pytest.raises(Missing, match="context production does not answer"):
-        Current(Progress()).up(Wanted(1, 0))
-    assert [component.healthy for component in Current(Progress()).status()] == [False]
+        cluster.up(Wanted(1, 0))
+    assert [component.healthy for component in cluster.status()] == [False]
+
+
+def test_the_current_context_is_that_of_the_first_file_that_names_one(kubeconfig: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("kind: Config\ncurrent-context: ''\n")
+    files = f"{tmp_path / 'none'}:{tmp_path / 'other'}:{kubeconfig}"
+    with pytest.raises(Missing, match="the nodes of production from here"):
+        Current(Progress(), {"KUBECONFIG": files}).load(["tool:1"])
+    with pytest.raises(Missing, match="has no current context: choose one"):
+        Current(Progress(), {"KUBECONFIG": str(tmp_path / "other")}).load(["tool:1"])
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Path:
+    path = tmp_path / "config"
+    path.write_text("apiVersion: v1\nkind: Config\ncurrent-context: production\n")
+    return path
 
 
 @pytest.fixture
 def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A kubectl of one context; it reaches its cluster if the file `answers` is in the folder returned."""
-    program = tmp_path / "kubectl"
-    program.write_text(
-        f'#!/bin/sh\ncase "$*" in *current-context) echo production;; *readyz) [ -e {tmp_path}/answers ];; esac\n'
-    )
+    """The machine's own kubectl, and an empty cache; it reaches its cluster if `answers` is in the folder returned."""
+    program = tmp_path / "bin" / "kubectl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\ncase "$*" in *readyz) [ -e {tmp_path}/answers ];; *) exit 2;; esac\n')
     program.chmod(0o755)
-
-    def tool(_name: str, _progress: Progress) -> Path:
-        return program
-
-    monkeypatch.setattr("e2e.cluster.upstream.build.tool", tool)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
 
 

@@ -1,6 +1,7 @@
 """A missing tool is one sentence that says what to do."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -8,16 +9,29 @@ import pytest
 from e2e.cluster import packages
 from e2e.cluster.errors import Missing
 from e2e.cluster.progress import Progress
+from e2e.images.catalogue import REPOSITORY
 
 
 def test_every_package_of_the_list_has_a_group_that_is_asked_for() -> None:
     assert {package.group for package in packages.catalogue()} == {
+        packages.ALERTS,
         packages.BENCH,
         packages.BUILD,
         packages.CONTROL_PLANE,
+        packages.IMAGES,
         packages.NODE,
         packages.STORE,
     }
+
+
+def test_what_is_asked_of_apt_is_on_the_list() -> None:
+    asked = {
+        name
+        for source in (REPOSITORY / "e2e").rglob("*.py")
+        for name in re.findall(r'apt-get[", q-]*(?:install|download)[", ]+([a-z][\w+.-]+)', source.read_text())
+    }
+    assert asked == {"postgresql", "prometheus", "redis-server"}
+    assert asked <= {package.name for package in packages.catalogue()}
 
 
 def test_probes_find_commands_files_and_libraries() -> None:

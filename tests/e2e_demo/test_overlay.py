@@ -1,5 +1,6 @@
 """What the demo applies is the quickstart itself, with the tags of the images that were built."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,13 +63,27 @@ def test_every_reference_of_the_quickstart_is_to_something_in_it() -> None:
 
 @pytest.mark.cluster
 def test_kustomize_puts_the_tags_into_agents_and_deployments(tmp_path: Path) -> None:
-    tool = [sys.executable, "-m", "e2e.cluster", "tool", "kubectl"]
-    kubectl = subprocess.run(tool, check=True, capture_output=True, text=True).stdout.strip()
     references = {name: f"{REGISTRY}/{name}:abc" for name in ("example-coder", "example-model-server")}
     for source, kind in ((QUICKSTART, "Agent"), (MODEL_SERVER, "Deployment")):
         overlay.write(tmp_path / kind, source, references, None)
-        built = subprocess.run(
-            [kubectl, "kustomize", tmp_path / kind], check=True, capture_output=True, text=True
-        ).stdout
+        built = kustomized(tmp_path / kind)
         assert ":abc" in built
         assert ":dev" not in built
+
+
+@pytest.mark.cluster
+def test_the_overlay_that_the_quickstart_shows_puts_ones_own_image_in_its_place(tmp_path: Path) -> None:
+    shown = (QUICKSTART / "README.md").read_text().partition("<<EOF\n")[2].partition("EOF\n")[0]
+    assert "resources: [../../examples/quickstart]" in shown
+    here = shown.replace("../../examples/quickstart", os.path.relpath(QUICKSTART.resolve(), tmp_path.resolve()))
+    (tmp_path / "kustomization.yaml").write_text(here)
+    (tmp_path / "images.yaml").write_bytes((QUICKSTART / "images.yaml").read_bytes())
+    built = kustomized(tmp_path)
+    assert "image: registry.example/ambit/example-coder:1.0\n" in built
+    assert f"{REGISTRY}/" not in built.replace(f"apiVersion: {REGISTRY}/", "")
+
+
+def kustomized(folder: Path) -> str:
+    tool = [sys.executable, "-m", "e2e.cluster", "tool", "kubectl"]
+    kubectl = subprocess.run(tool, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run([kubectl, "kustomize", folder], check=True, capture_output=True, text=True).stdout

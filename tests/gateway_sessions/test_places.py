@@ -1,5 +1,6 @@
 """Where a session gets its place: on the least busy host that has room, on one host only, or nowhere, and said so."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
@@ -28,6 +29,10 @@ class Hosts:
     answers: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict[str, tuple[int, dict[str, str]]])
     asked: list[str] = field(default_factory=list[str])
     """`METHOD uid path`, in order."""
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when one is asked."""
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    """Until it is set, nobody answers."""
 
     def asked_first(self, wanted: int) -> str:
         """A session for which the host of that number is asked first while all are idle."""
@@ -41,12 +46,15 @@ class Hosts:
 @pytest_asyncio.fixture
 async def hosts() -> AsyncGenerator[Hosts]:
     made = Hosts()
+    made.may_answer.set()
     runners: list[web.ServerRunner] = []
     for number in range(MOST_ASKED + 2):
         uid = f"uid-{number}"
 
         async def answer(request: web.BaseRequest, uid: str = uid) -> web.Response:
             made.asked.append(f"{request.method} {uid} {request.path}")
+            made.heard.set()
+            await made.may_answer.wait()
             status, headers = made.answers.get(uid, (204, {}))
             return web.Response(status=status, headers=headers)
 
@@ -136,3 +144,15 @@ async def test_a_place_that_is_given_back_is_free(hosts: Hosts, places: Places) 
     assert hosts.asked[-1] == "DELETE uid-0 /v1/sessions/team-a/s-1"
     session = hosts.asked_first(0)
     assert await places.take(POOL, hosts.all[:2], "team-a", session) is host
+
+
+async def test_a_session_that_is_given_up_while_a_host_is_asked_counts_nowhere(hosts: Hosts, places: Places) -> None:
+    hosts.may_answer.clear()
+    session = hosts.asked_first(0)
+    taking = asyncio.create_task(places.take(POOL, hosts.all[:2], "team-a", session))
+    await asyncio.wait_for(hosts.heard.wait(), 30)
+    taking.cancel()
+    hosts.may_answer.set()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    assert await places.take(POOL, hosts.all[:2], "team-a", session) is hosts.all[0]

@@ -50,3 +50,12 @@ async def test_other_refusals_are_final(status: int, kind: type[ApiError]) -> No
         with pytest.raises(kind, match="no"):
             await client.list(PODS)
         assert len(script.requests) == 1
+
+
+async def test_an_answers_date_is_the_apiservers_clock() -> None:
+    dated = Answer(403, [b"{}"], headers={"Date": "Sun, 06 Nov 1994 08:49:37 GMT"})
+    undated = Answer(200, [b"{}"], headers={"Date": "now"})
+    async with scripted(dated, undated) as (_, client):
+        assert await client.clock_ms() == 784_111_777_000
+        with pytest.raises(Unreachable):
+            await client.clock_ms()

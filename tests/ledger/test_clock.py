@@ -23,12 +23,12 @@ NIGHT_MS = 13 * HOUR_MS
 
 
 class Clocked:
-    """A ledger that reads two clocks, which the test moves."""
+    """A ledger that reads two clocks, which the test moves, as it can what the witness shows."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.wall_ms, self.monotonic_ms = NOON_MS, 77
-        self.clock = Clock(self.wall_ms, self.monotonic_ms)
+        self.clock = Clock(ledger.tree.state, self.wall_ms, self.monotonic_ms)
 
     @property
     def state(self) -> State:
@@ -43,11 +43,23 @@ class Clocked:
         self.ledger.now_ms = reading.now_ms
         return reading.now_ms
 
-    def restart(self) -> None:
-        """The process ends and another replays the journal. Its monotonic clock says something else."""
+    def hear(self, witness_ms: int) -> None:
+        """The witness shows this time."""
+        self.clock.hear(witness_ms, self.wall_ms, self.monotonic_ms)
+
+    def restart(self, away_ms: int = 0) -> None:
+        """The process ends, and after a while another on the same boot replays the journal."""
         self.ledger.restart(self.ledger.replayed())
+        self.wall_ms += away_ms
+        self.monotonic_ms += away_ms
+        self.clock = Clock(self.state, self.wall_ms, self.monotonic_ms, self.clock.ahead())
+
+    def move(self, away_ms: int = 0) -> None:
+        """Likewise, on another machine: its monotonic clock says something else."""
+        self.ledger.restart(self.ledger.replayed())
+        self.wall_ms += away_ms
         self.monotonic_ms = 5
-        self.clock = Clock(self.wall_ms, self.monotonic_ms)
+        self.clock = Clock(self.state, self.wall_ms, self.monotonic_ms)
 
 
 @pytest.fixture
@@ -102,17 +114,115 @@ def test_a_clock_that_comes_back_is_trusted_again(clocked: Clocked) -> None:
     assert clocked.pass_time(1000) == NOON_MS + 1000
 
 
-def test_a_ledger_that_was_away_takes_the_time_as_it_finds_it(clocked: Clocked) -> None:
-    clocked.wall_ms += NIGHT_MS
-    clocked.restart()
+@pytest.mark.parametrize("away_ms", [1000, NIGHT_MS])
+def test_a_clock_that_jumped_while_the_ledger_was_away_is_doubted(clocked: Clocked, away_ms: int) -> None:
+    clocked.wall_ms += 2 * NIGHT_MS
+    clocked.restart(away_ms)
+    # The boot's clock says how long it was away: over midnight, or not.
+    assert clocked.pass_time(0) == NOON_MS + away_ms
+    assert clocked.state.clock_doubted
+    assert admits(clocked) is (away_ms == NIGHT_MS)
+
+
+def test_a_ledger_that_was_away_goes_on_where_the_boots_clock_has_got_to(clocked: Clocked) -> None:
+    clocked.restart(NIGHT_MS)
     assert clocked.pass_time(0) == NOON_MS + NIGHT_MS
+    assert not clocked.state.clock_doubted
     assert admits(clocked)
+
+
+def test_on_another_machine_nothing_but_the_journal_is_believed(clocked: Clocked) -> None:
+    clocked.move(NIGHT_MS)
+    assert clocked.pass_time(0) == NOON_MS
+    assert clocked.state.clock_doubted
+    assert not admits(clocked)
+    clocked.move()
+    assert clocked.pass_time(1000) == NOON_MS + 1000, "nor after the next restart"
+    assert not admits(clocked)
+    clocked.ledger.do(wire.AcceptClock("it was moved", "ada"), "operator")
+    assert clocked.pass_time(1) == clocked.wall_ms
+    assert admits(clocked)
+
+
+def test_a_short_time_away_is_believed_on_another_machine(clocked: Clocked) -> None:
+    clocked.move(LARGEST_JUMP_MS)
+    assert clocked.pass_time(0) == NOON_MS + LARGEST_JUMP_MS
+    assert not clocked.state.clock_doubted
+
+
+def test_a_witness_that_shows_the_same_time_ends_the_doubt(clocked: Clocked) -> None:
+    clocked.move(NIGHT_MS)
+    clocked.hear(clocked.wall_ms - 900)
+    assert clocked.pass_time(0) == clocked.wall_ms
+    assert not clocked.state.clock_doubted
+    assert admits(clocked)
+
+
+def test_where_the_witness_shows_an_earlier_time_windows_begin_by_that(clocked: Clocked) -> None:
+    clocked.move(2 * NIGHT_MS)
+    clocked.hear(NOON_MS + HOUR_MS)
+    assert clocked.pass_time(0) == NOON_MS + HOUR_MS
+    assert clocked.state.clock_doubted
+    assert not admits(clocked)
+    clocked.pass_time(NIGHT_MS)
+    assert clocked.state.clock_doubted
+    assert admits(clocked), "midnight has truly passed"
+
+
+def test_a_late_witness_alone_begins_no_window(clocked: Clocked) -> None:
+    clocked.hear(NOON_MS + NIGHT_MS)
+    assert clocked.pass_time(1) == NOON_MS + 1
+    clocked.pass_time(NIGHT_MS, 1)
+    clocked.hear(NOON_MS + NIGHT_MS + 1)
+    assert clocked.pass_time(0) == NOON_MS + NIGHT_MS + 1, "now both have got there"
+
+
+def test_a_witness_that_jumps_along_is_none(clocked: Clocked) -> None:
+    clocked.hear(NOON_MS)
+    clocked.wall_ms += NIGHT_MS
+    clocked.pass_time(0)
+    clocked.hear(clocked.wall_ms)
+    clocked.pass_time(1000)
+    assert clocked.state.clock_doubted
+    assert not admits(clocked)
+    clocked.restart(1000)
+    clocked.hear(clocked.wall_ms)
+    clocked.pass_time(0)
+    assert not admits(clocked), "nor after a restart on that machine"
+
+
+def test_a_clock_that_stood_still_is_believed_once_it_is_corrected(clocked: Clocked) -> None:
+    for _ in range(60):
+        assert clocked.pass_time(0, MINUTE_MS) == NOON_MS
+    assert clocked.pass_time(HOUR_MS, 0) == NOON_MS + HOUR_MS
+    assert not clocked.state.clock_doubted
+    for _ in range(12 * 60):
+        clocked.pass_time(0, MINUTE_MS)
+    clocked.pass_time(NIGHT_MS, 0)
+    assert clocked.state.clock_doubted, "an hour more than it stood still"
+
+
+def test_a_clock_that_was_put_back_and_is_put_right_is_believed(clocked: Clocked) -> None:
+    clocked.pass_time(-NIGHT_MS, MINUTE_MS)
+    clocked.pass_time(HOUR_MS)
+    assert clocked.pass_time(NIGHT_MS, 0) == NOON_MS + HOUR_MS
+    assert not clocked.state.clock_doubted
+
+
+def test_a_clock_that_was_ahead_may_not_jump_there_again_once_the_witness_has_seen_it_right(clocked: Clocked) -> None:
+    clocked.ledger.pass_time(NIGHT_MS)
+    clocked.ledger.budget(a_limit(1, Window.DAY), parent=ORGANISATION)
+    clocked.move()
+    assert clocked.pass_time(0) == NOON_MS + NIGHT_MS, "it stands still, as far ahead as it was"
+    clocked.hear(clocked.wall_ms)
+    clocked.pass_time(NIGHT_MS, 1)
+    assert clocked.state.clock_doubted
 
 
 def test_a_clock_that_was_behind_at_the_start_stands_still(clocked: Clocked) -> None:
     clocked.ledger.pass_time(HOUR_MS)
     clocked.ledger.budget(a_limit(2, Window.DAY), parent=ORGANISATION)
-    clocked.restart()
+    clocked.move()
     assert clocked.pass_time(10) == NOON_MS + HOUR_MS
 
 

@@ -9,6 +9,7 @@ import pytest
 from ambit.ledger import wire, writer
 from ambit.ledger.journal import Batch, JournalError
 from ambit.ledger.records import Record, RecordKind
+from ambit.ledger.timekeeping import Timekeeper
 from ambit.ledger.writer import LedgerStopped, Writer
 
 PUT = wire.PutAccount("budget/n/b")
@@ -65,7 +66,7 @@ def store() -> MemoryStore:
 
 
 async def started(store: MemoryStore) -> tuple[Writer, asyncio.Task[None]]:
-    found = Writer(store, lambda _: None, lambda: 1_000_000)
+    found = Writer(store, lambda _: None, Timekeeper(lambda: 1_000_000))
     await found.recover()
     return found, asyncio.create_task(found.run())
 

@@ -11,19 +11,22 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from random import Random
+from typing import NamedTuple
 from unittest.mock import patch
 
 import msgspec
 
 from ambit.ledger import changes, wire
 from ambit.ledger.changes import AnyChange
-from ambit.ledger.clock import Clock, Reading
+from ambit.ledger.clock import Ahead, Clock, Reading
 from ambit.ledger.dispatch import Dispatcher
 from ambit.ledger.journal import Batch, JournalError
 from ambit.ledger.state import State
+from ambit.ledger.timekeeping import Timekeeper
 from ambit.ledger.tree import Facts as TreeFacts
 from ambit.ledger.tree import Outcome, Tree
 from ambit.ledger.writer import LedgerStopped, Writer
+from ambit.telemetry import metrics
 from tests.ledger_simulation.disk import Disk, SimulatedStore
 from tests.ledger_simulation.faults import Faults
 from tests.ledger_simulation.loop import CURRENT, Process, SimulatedLoop
@@ -40,14 +43,11 @@ TAKEOVER_S = 3.0
 """How long after the writer fell silent another process takes over: longer than the writer's lease."""
 
 
-class Facts:
+class Facts(NamedTuple):
     """What a batch holds, and how many changes this incarnation had made at its end."""
 
-    __slots__ = ("facts", "upto")
-
-    def __init__(self, facts: tuple[Fact, ...], upto: int) -> None:
-        self.facts = facts
-        self.upto = upto
+    facts: tuple[Fact, ...]
+    upto: int
 
 
 _REQUEST: ContextVar[list[int] | None] = ContextVar("request", default=None)
@@ -81,7 +81,9 @@ class Incarnation:
 
     async def live(self) -> None:
         """Recovers, serves, and is over when the journal fails it."""
-        writer = Writer(self.store, _nobody_listens, self._cluster.wall_ms, self._cluster.compact_after)
+        # The loop's clock is that of the machine's boot: it goes on whichever process runs.
+        timekeeper = Timekeeper(self._cluster.wall_ms, notes=self._cluster.notes)
+        writer = Writer(self.store, _nobody_listens, timekeeper, self._cluster.compact_after)
         try:
             await writer.recover()
             self.follow(writer.tree)
@@ -129,9 +131,10 @@ class Incarnation:
             request[0] = self._applied
         fact = Fact(now_ms, component, op, result)
         if made:
-            over = tuple(each.path for each in made if isinstance(each, changes.SessionOver))
-            folded = tuple(each.path for each in made if isinstance(each, changes.SessionFolded))
-            if over or folded:
+            kinds = set(map(type, made))
+            if changes.SessionOver in kinds or changes.SessionFolded in kinds:
+                over = tuple(each.path for each in made if isinstance(each, changes.SessionOver))
+                folded = tuple(each.path for each in made if isinstance(each, changes.SessionFolded))
                 fact = Fact(now_ms, component, op, result, over, folded)
             self._facts.append((self._applied, fact))
         if self._trace.wanted and op is not None:
@@ -154,8 +157,6 @@ class Incarnation:
         self.model = Model(self._cluster.setting.windows)
         for each in self._cluster.disk.history:
             self.model.replay(each.facts)
-        if not tree.state.clock_doubted:
-            self._cluster.clock_accepted()  # nobody saw it jump, and no holder is told an instant
         self._cluster.recovered(tree, self.model)
 
     # -- what the store asks of its oracle
@@ -173,6 +174,19 @@ class Incarnation:
     def say(self, what: str) -> None:
         if self._trace.wanted:
             self._trace(self.process.name, what)
+
+
+class Notes:
+    """How the clocks stand, as a process of the ledger left it for the next."""
+
+    def __init__(self) -> None:
+        self._kept: Ahead | None = None
+
+    async def load(self) -> Ahead | None:
+        return self._kept
+
+    async def keep(self, ahead: Ahead) -> None:
+        self._kept = ahead
 
 
 class Cluster:
@@ -196,6 +210,7 @@ class Cluster:
         self.fail = fail
         self.recovered = recovered
         self.disk: Disk[Facts] = Disk()
+        self.notes = Notes()
         self.compact_after = 30 if faults.snapshots_often else 100_000
         self.clock_off_ms = 0
         """How far the wall clock is from the true time, by jumps."""
@@ -316,11 +331,29 @@ def observed() -> Generator[None]:
         return reading
 
     with (
+        patch.dict(vars(metrics), {name: _Uncounted() for name in vars(metrics) if name.startswith("LEDGER_")}),
         patch.object(Tree, "apply", observed_apply),
         patch.object(Tree, "advance", observed_advance),
         patch.object(Clock, "read", observed_read),
     ):
         yield
+
+
+class _Uncounted:
+    """A metric that counts nothing: a simulated ledger is no part of this process's figures."""
+
+    def labels(self, *values: str) -> "_Uncounted":
+        del values
+        return self
+
+    def inc(self) -> None:
+        pass
+
+    def observe(self, value: float) -> None:
+        pass
+
+    def set(self, value: float) -> None:
+        pass
 
 
 def _incarnation() -> Incarnation | None:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from ambit.ledger import snapshot
 from ambit.ledger.journal import Batch, Fenced, JournalError, Snapshot
@@ -37,8 +37,7 @@ def unframed(frame: bytes) -> bytes | None:
     return data if len(frame) > FRAME and frame[:FRAME] == zlib.crc32(data).to_bytes(FRAME, "big") else None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One commit."""
 
     sequence: int

@@ -16,6 +16,8 @@ from contextvars import Context, ContextVar, copy_context
 from random import Random
 from typing import Any, TypeVar
 
+import msgspec
+
 T = TypeVar("T")
 
 
@@ -41,16 +43,12 @@ class Process:
         """What the process is a process of."""
 
 
-class Handle:
-    """A callback to come. What asyncio asks of a handle is that it can be cancelled."""
+class Handle(msgspec.Struct, eq=False):
+    """A callback to come. What asyncio asks of a handle is that it can be cancelled. A Struct: ten are made a call."""
 
-    __slots__ = ("_when", "args", "callback", "context")
-
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...], context: Context, when: float) -> None:
-        self.callback: Callable[..., object] | None = callback
-        self.args = args
-        self.context = context
-        self._when = when
+    callback: Callable[..., object] | None
+    args: tuple[Any, ...]
+    context: Context
 
     def cancel(self) -> None:
         self.callback = None
@@ -58,9 +56,6 @@ class Handle:
 
     def cancelled(self) -> bool:
         return self.callback is None
-
-    def when(self) -> float:
-        return self._when
 
 
 CURRENT: ContextVar[Process | None] = ContextVar("process", default=None)
@@ -93,12 +88,12 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return self._now_s
 
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
-        handle = Handle(callback, args, copy_context() if context is None else context, 0.0)
+        handle = Handle(callback, args, copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
 
     def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Any:
-        handle = Handle(callback, args, copy_context() if context is None else context, when)
+        handle = Handle(callback, args, copy_context() if context is None else context)
         self._timers_made += 1
         heapq.heappush(self._timers, (when, self._timers_made, handle))
         return handle
@@ -128,8 +123,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         if isinstance(error, BaseException) and not isinstance(context.get("future"), asyncio.Future):
             self.errors.append(error)
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = staticmethod(bool)  # pyright: ignore[reportAssignmentType] -- False; asked for each future: worth no frame
 
     def is_running(self) -> bool:
         return True
@@ -200,21 +194,23 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
                 del ready[at]
             else:
                 handle = ready.popleft()
-            if handle.callback is None:
+            callback = handle.callback
+            if callback is None:
                 continue
             self.steps += 1
             if self.steps > last_step:
                 raise StalledError(f"no end after {self.steps} steps")
-            process = handle.context.get(CURRENT)
+            context = handle.context
+            process = context.get(CURRENT)
             if process is None:
-                handle.context.run(handle.callback, *handle.args)
+                context.run(callback, *handle.args)
                 continue
             if not process.alive:
                 continue
             if process.stopped:
                 process.waiting.append(handle)
                 continue
-            handle.context.run(handle.callback, *handle.args)
+            context.run(callback, *handle.args)
             process.steps += 1
             if process.steps == process.kill_at_step and process.killed is not None:
                 process.killed()

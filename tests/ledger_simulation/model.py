@@ -9,6 +9,7 @@ the disk whenever a ledger recovers.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 from msgspec.structs import astuple
 
 from ambit.ledger import wire
@@ -24,8 +25,7 @@ SPECULATIVE_PART = 10
 """Speculative holds may have one part in so many of what is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(msgspec.Struct, frozen=True):
     """One operation that the writer applied; no operation: time passed."""
 
     now_ms: int
@@ -38,19 +38,22 @@ class Fact:
     """Sessions that the ledger forgot."""
 
 
-@dataclass(slots=True)
-class Running:
+class Running(msgspec.Struct):
     """A window that runs, and what stands in it."""
 
     window: Window
     span: Span
     zone: str
-    spent: list[int] = field(default_factory=lambda: [0] * SIZE)
-    held: list[int] = field(default_factory=lambda: [0] * SIZE)
+    spent: list[int]
+    held: list[int]
+
+    @classmethod
+    def begun(cls, window: Window, span: Span, zone: str) -> "Running":
+        """One in which nothing stands yet."""
+        return cls(window, span, zone, [0] * SIZE, [0] * SIZE)
 
 
-@dataclass(slots=True)
-class Part:
+class Part(msgspec.Struct):
     """A part of a hold, granted at once."""
 
     granted_ms: int
@@ -58,8 +61,7 @@ class Part:
     charged: Vector
 
 
-@dataclass(slots=True, eq=False)
-class ModelHold:
+class ModelHold(msgspec.Struct, eq=False):
     """A hold and what became of it."""
 
     id: str
@@ -238,8 +240,8 @@ class Model:
                 user.limits, user.zone = op.user_limits or (), op.time_zone
 
     def _new(self, path: str, limits: tuple[Limit, ...], zone: str) -> ModelAccount:
-        lifetime = Running(Window.LIFETIME, LIFETIME, zone)
-        windows = [Running(each, window_at(each, zone, self.now_ms), zone) for each in self._windows]
+        lifetime = Running.begun(Window.LIFETIME, LIFETIME, zone)
+        windows = [Running.begun(each, window_at(each, zone, self.now_ms), zone) for each in self._windows]
         return ModelAccount(path, None, limits, zone, [lifetime, *windows])
 
     def _adjust(self, op: wire.Adjust, result: wire.AnyResult | None) -> None:
@@ -292,7 +294,7 @@ class Model:
         if not isinstance(result, wire.Opened):
             return
         limits = op.limits if agent is None or op.agent is None else _tightened(op.limits, agent.limits)
-        lifetime = [Running(Window.LIFETIME, LIFETIME, "")]
+        lifetime = [Running.begun(Window.LIFETIME, LIFETIME, "")]
         session = ModelAccount(op.path, self._owner(op, parent), limits, "", lifetime, opened=op, busy_ms=self.now_ms)
         session.agent = None if agent in chain else agent
         self.accounts[op.path] = session

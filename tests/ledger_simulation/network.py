@@ -80,7 +80,8 @@ class Network:
     def disconnected(self, process: Process) -> None:
         """A process is gone: whoever waits for it learns so."""
         for answer in self._open.pop(process, ()):
-            self._loop.later(self._delay_s(), _fail, answer, "connection reset")
+            if not answer.done():
+                self._loop.later(self._delay_s(), _fail, answer, "connection reset")
 
     def _delay_s(self) -> float:
         random = self._random.random

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from e2e.cluster import packages
 from e2e.cluster.commands import run
+from e2e.cluster.errors import Missing
 from e2e.cluster.progress import Progress
 from e2e.cluster.upstream.catalogue import TOOLS, Artifact, Binary, ModuleFiles
 
@@ -37,6 +39,23 @@ def tool(name: str, progress: Progress) -> Path:
     return link
 
 
+def client(name: str, progress: Progress) -> Path:
+    """The path of kubectl or helm.
+
+    Where the embedded cluster was built here it is the one built with it, which is of its version; else the machine's
+    own, which saves the build.
+    """
+    own = shutil.which(name)
+    return tool(name, progress) if own is None or _was_built(name) else Path(own)
+
+
+def _was_built(name: str) -> bool:
+    try:
+        return cached_path(TOOLS[name]).exists()
+    except Missing:  # no Go compiler, so nothing was built
+        return False
+
+
 def _ensure(artifact: Artifact, progress: Progress) -> Path:
     if isinstance(artifact, Binary) and artifact.cgo:
         packages.require(packages.BUILD, progress)
@@ -50,7 +69,7 @@ def _ensure(artifact: Artifact, progress: Progress) -> Path:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{artifact.name}-") as folder:
             unfinished = Path(folder) / artifact.name
             if isinstance(artifact, Binary):
-                with progress.step(f"build {artifact.name} (cold: about {artifact.minutes:g} min)"):
+                with progress.step(f"build {artifact.name}", f"cold: about {artifact.minutes:g} min"):
                     _build(artifact, unfinished)
             else:
                 with progress.step(f"fetch {artifact.name}"):

@@ -54,14 +54,22 @@ def gateway() -> None:
 @click.command()
 def ledger() -> None:
     """Keeps the accounts (a process of the control plane)."""
-    from ambit.kube import KubeClient, KubeConfig
+    from ambit.kube import ApiError, KubeClient, KubeConfig
     from ambit.ledger.main import run
     from ambit.ledger.settings import Settings
 
     async def serve() -> None:
         settings = Settings.from_env(os.environ)
         async with KubeClient(KubeConfig.load(os.environ)) as kube:
-            await run(settings, _TokenReviews(kube))
+
+            async def clock_of_the_apiserver() -> int | None:
+                try:
+                    return await kube.clock_ms()
+                except ApiError as error:
+                    _LOG.warning("the apiserver does not say what time it is: %s", error.message)
+                    return None
+
+            await run(settings, _TokenReviews(kube), witness=clock_of_the_apiserver)
 
     _start("ledger", serve)
 

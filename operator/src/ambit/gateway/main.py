@@ -17,7 +17,7 @@ from ambit.kube import KubeClient, KubeConfig
 from ambit.kube.config import TokenFile
 from ambit.ledger.client import LedgerClient
 from ambit.policy import GatewayAccount
-from ambit.telemetry import health
+from ambit.telemetry import documentation, health
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ async def run(settings: Settings, *, listening: Callable[[Addresses], None] | No
 
     Raises OSError, ValueError and ConfigError where keys, addresses or the apiserver's configuration cannot be used.
     """
+    documentation.configure(settings.docs_url)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

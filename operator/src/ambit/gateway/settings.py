@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ambit.api.names import GATEWAY, HEALTH_PORT, ISOLATE_HOST_GATEWAY_PORT, PEOPLE_PORT, SANDBOX_PORT
-from ambit.settings import on_or_off, positive_number, required
+from ambit.settings import SettingsError, on_or_off, positive_number, required
+from ambit.telemetry import documentation
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Settings:
     """`AMBIT_HEALTH_LISTEN`."""
     log_level: str = "INFO"
     """`AMBIT_LOG_LEVEL`."""
+    docs_url: str = documentation.IN_THE_SOURCE
+    """`AMBIT_DOCS_URL`: what the links in refusals begin with."""
     hold_expires_in_ms: int = 120_000
     """`AMBIT_CALL_HOLD_MS`: how long a call's hold outlives its gateway at most; it is moved while the call goes on."""
     silence_ms: int = 600_000
@@ -65,8 +68,19 @@ class Settings:
             people_listen=environ.get("AMBIT_PEOPLE_LISTEN", f"0.0.0.0:{PEOPLE_PORT}"),
             health_listen=environ.get("AMBIT_HEALTH_LISTEN", f"0.0.0.0:{HEALTH_PORT}"),
             log_level=environ.get("AMBIT_LOG_LEVEL", "INFO"),
+            docs_url=_docs_url(environ),
             hold_expires_in_ms=positive_number(environ, "AMBIT_CALL_HOLD_MS", 120_000),
             silence_ms=positive_number(environ, "AMBIT_UPSTREAM_SILENCE_MS", 600_000),
             drain_ms=positive_number(environ, "AMBIT_DRAIN_MS", 30_000),
             hold_ahead=on_or_off(environ, "AMBIT_HOLD_AHEAD", "On"),
         )
+
+
+def _docs_url(environ: Mapping[str, str]) -> str:
+    written = environ.get("AMBIT_DOCS_URL", documentation.IN_THE_SOURCE)
+    if not documentation.is_base(written):
+        raise SettingsError(
+            f"AMBIT_DOCS_URL={written!r} is no address that pages stand below; write for example"
+            " AMBIT_DOCS_URL=https://git.example/ambit/docs, without a slash at the end"
+        )
+    return written

@@ -9,6 +9,7 @@ import random
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -99,6 +100,16 @@ class Connection:
             _log.info("trying %s again: %s", error.request, error.message)
             await asyncio.sleep(wait_s * random.uniform(0.8, 1.2))
         raise AssertionError("the last attempt returns or raises")
+
+    async def clock_ms(self) -> int:
+        """The apiserver's clock, since the epoch, to the second: the date of an answer. Raises `Unreachable`."""
+        request = "GET /version"
+        try:
+            async with self._open().get("/version", headers=self._credentials()) as answer:
+                said = parsedate_to_datetime(answer.headers.get("Date", ""))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:  # ValueError: it has no such date
+            raise _unreachable(self.config.server, error, request) from error
+        return int(said.timestamp() * 1000)
 
     @asynccontextmanager
     async def stream(

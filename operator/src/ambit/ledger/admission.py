@@ -144,7 +144,7 @@ def crowded(chain: Sequence[Account]) -> Wait | None:
         return Wait(
             reason=RefusalReason.CONCURRENCY_LIMIT,
             account=account.path,
-            message=f"{account.path} allows {limit} sessions at a time: {account.sessions_open} are open",
+            message=f"concurrentSessions of {account.path} is {limit}, and so many are open: {account.sessions_open}",
             limit=limit,
             held=account.sessions_open,
             requested=1,

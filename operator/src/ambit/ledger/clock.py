@@ -1,8 +1,13 @@
-"""The ledger's own time: the wall clock's, unless that jumps.
+"""The ledger's own time: the wall clock's, unless that jumps. Pure: what the clocks show is an argument.
 
-Back: time stands still until the clock has caught up. Forward by more than `LARGEST_JUMP_MS` against the monotonic
-clock: the clock is doubted, and time goes on by the monotonic one, so that no window begins early. It is trusted again
-once somebody accepts it, or once it comes back to where the ledger is. A doubt is journalled: a restart is no way out.
+Back: time stands still until the clock has caught up. Forward: a wall clock may be as far ahead as the *line*, and
+`LARGEST_JUMP_MS` more. The line is the latest time that was ever believed, carried on by the steady clock, which nobody
+sets: where a clock that stood still or was put back is corrected, it comes back to the line. A clock that is ahead of
+it is doubted, and time goes by the line, so that no window begins early, until the clock comes back, somebody accepts
+it, or a witness (a clock on another machine) shows as late a time. A doubt is journalled: a restart is no way out.
+
+A process that starts knows from the journal that it is at least as late as the last change. What the line was before is
+carried over where the steady clock is still the same one: on the same boot of the same machine.
 """
 
 from typing import NamedTuple
@@ -20,31 +25,73 @@ class Reading(NamedTuple):
     changes: list[changes.AnyChange]
 
 
+class Ahead(NamedTuple):
+    """How far clocks are ahead of the steady one, in milliseconds: it stays the same while they all go alike."""
+
+    line_ms: int
+    witness_ms: int | None
+    """None: the witness has not been heard."""
+
+
 class Clock:
-    """Makes the ledger's time of two clocks. `wall_ms` is since the epoch, `monotonic_ms` since any moment."""
+    """Makes the ledger's time of two clocks. `wall_ms` is since the epoch, `steady_ms` since any moment.
 
-    def __init__(self, wall_ms: int, monotonic_ms: int) -> None:
-        self._now_ms = wall_ms
-        self._monotonic_ms = monotonic_ms
-        self._begun = self._doubted = False
+    `carried`: how they stood before a restart, where the steady clock still is the same one.
+    """
 
-    def read(self, state: State, wall_ms: int, monotonic_ms: int) -> Reading:
-        """The ledger's time. A doubt, or its end, is already part of `state`."""
-        if not self._begun:
-            # What was journalled may be ahead of the clock; while it is doubted, it is all that is known.
-            self._begun = True
-            self._now_ms = state.now_ms if state.clock_doubted else max(self._now_ms, state.now_ms)
-        expected_ms = max(self._now_ms, state.now_ms) + max(monotonic_ms - self._monotonic_ms, 0)
-        self._monotonic_ms = monotonic_ms
-        accepted = self._doubted and not state.clock_doubted
-        ahead_ms = 0 if accepted else wall_ms - expected_ms
-        made: list[changes.AnyChange] = []
-        if state.clock_doubted and ahead_ms <= LARGEST_JUMP_MS:
-            made.append(changes.ClockTrusted(expected_ms))
-        elif not state.clock_doubted and ahead_ms > LARGEST_JUMP_MS:
-            made.append(changes.ClockDoubted(expected_ms))
-        for change in made:
-            state.evolve(change)
+    def __init__(self, state: State, wall_ms: int, steady_ms: int, carried: Ahead | None = None) -> None:
+        self._now_ms = state.now_ms
+        self._steady_ms = steady_ms
         self._doubted = state.clock_doubted
-        self._now_ms = expected_ms if state.clock_doubted else max(self._now_ms, wall_ms)
+        self._witness_ahead_ms = None if carried is None else carried.witness_ms
+        if carried is not None:
+            self._line_ms = max(state.now_ms, steady_ms + carried.line_ms)
+        else:
+            # Where nothing was ever counted, there is nothing that a wrong time could give back.
+            self._line_ms = state.now_ms if state.now_ms else wall_ms
+
+    def is_ahead(self, wall_ms: int, steady_ms: int) -> bool:
+        """Whether the wall clock is further ahead than is believed."""
+        self._pass(steady_ms)
+        return wall_ms - self._line_ms > LARGEST_JUMP_MS
+
+    def read(self, state: State, wall_ms: int, steady_ms: int) -> Reading:
+        """The ledger's time. A doubt, or its end, is already part of `state`."""
+        self._pass(steady_ms)
+        if self._doubted and not state.clock_doubted:  # somebody accepted it
+            self._line_ms = max(self._line_ms, wall_ms)
+            self._witness_ahead_ms = None
+        ahead = self.is_ahead(wall_ms, steady_ms)
+        made: list[changes.AnyChange] = []
+        if ahead is not state.clock_doubted:
+            at_ms = max(self._now_ms, state.now_ms)
+            change = changes.ClockDoubted(max(at_ms, self._line_ms)) if ahead else changes.ClockTrusted(at_ms)
+            state.evolve(change)
+            made.append(change)
+        self._doubted = ahead
+        if not ahead:
+            self._line_ms = max(self._line_ms, wall_ms)
+        self._now_ms = max(self._now_ms, state.now_ms, self._line_ms if ahead else wall_ms)
         return Reading(self._now_ms, made)
+
+    def hear(self, witness_ms: int, wall_ms: int, steady_ms: int) -> None:
+        """Takes a witness's time. What two clocks have reached is believed, and where they agree, it is the time.
+
+        A witness that has itself jumped since it was last heard is none: it may well be on the same machine.
+        """
+        self._pass(steady_ms)
+        ahead_ms = witness_ms - steady_ms
+        if self._witness_ahead_ms is not None and ahead_ms - self._witness_ahead_ms > LARGEST_JUMP_MS:
+            return
+        self._witness_ahead_ms = ahead_ms
+        both_ms = min(witness_ms, wall_ms)
+        agree = max(witness_ms, wall_ms) - both_ms <= LARGEST_JUMP_MS
+        self._line_ms = both_ms if agree else max(self._line_ms, both_ms)
+
+    def ahead(self) -> Ahead:
+        """What a later process can go on from, if its steady clock is the same one."""
+        return Ahead(self._line_ms - self._steady_ms, self._witness_ahead_ms)
+
+    def _pass(self, steady_ms: int) -> None:
+        self._line_ms += max(steady_ms - self._steady_ms, 0)
+        self._steady_ms = max(self._steady_ms, steady_ms)

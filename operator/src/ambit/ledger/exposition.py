@@ -15,30 +15,32 @@ _SCALE = {Resource.USD: 1e9, Resource.PAYMENTS: 1e9, Resource.RUNTIME: 1e3, Reso
 
 
 class TreeCollector(Collector):
-    """Gauges of the trees that this ledger writes, as they are at `now_ms`, in dollars and seconds; none while it only
-    follows."""
+    """Gauges of the trees that this ledger writes, in dollars and seconds; none while it writes none.
 
-    def __init__(self, trees: Callable[[], Sequence[Tree]], now_ms: Callable[[], int]) -> None:
-        self._trees = trees
-        self._now_ms = now_ms
+    `now` is each tree and the ledger's own time: looking at an account begins its windows.
+    """
+
+    def __init__(self, now: Callable[[], Sequence[tuple[Tree, int]]]) -> None:
+        self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        states = [tree.state for tree in self._trees()]
-        if not states:
+        now = self._now()
+        if not now:
             return
+        states = [tree.state for tree, _ in now]
         yield GaugeMetricFamily(*metrics.LEDGER_OPEN_SESSIONS, value=sum(state.open_sessions for state in states))
         yield GaugeMetricFamily(*metrics.LEDGER_OPEN_HOLDS, value=sum(state.open_holds for state in states))
         labels = ["namespace", "budget", "window", "resource"]
         limit = GaugeMetricFamily(*metrics.BUDGET_LIMIT, labels=labels)
         spent = GaugeMetricFamily(*metrics.BUDGET_SPENT, labels=labels)
         held = GaugeMetricFamily(*metrics.BUDGET_HELD, labels=labels)
-        for state in states:
-            now_ms = max(self._now_ms(), state.now_ms)
+        for tree, now_ms in now:
+            state = tree.state
             for account in state.accounts.values():
                 if account.removed or not account.path.startswith("budget/"):
                     continue
                 _, namespace, name = account.path.split("/")
-                for view in usage(state, account, now_ms).limits:
+                for view in usage(state, account, max(now_ms, state.now_ms)).limits:
                     place = [namespace, name, Window(view.window).value, Resource(view.resource).value]
                     scale = _SCALE.get(view.resource, 1.0)
                     limit.add_metric(place, view.limit / scale)

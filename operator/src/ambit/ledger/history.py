@@ -49,6 +49,8 @@ class SessionUsage(msgspec.Struct, frozen=True, array_like=True):
     reason: SessionEnd | None
     """None: it is open."""
     spent: Vector
+    message: str = ""
+    """What was said at its end."""
 
 
 def window_record(path: str, window: Window, span: Span, spent: Vector, at_ms: int) -> Record | None:
@@ -77,9 +79,11 @@ def session_record(usage: SessionUsage, at_ms: int) -> Record:
 
 
 def sessions_of(records: Iterable[Record]) -> list[SessionUsage]:
-    """What each session used, in the order of their ends."""
+    """What each session used, in the order of their ends, by the records of sessions among `records`."""
     found: dict[str, SessionUsage] = {}
     for record in records:
+        if record.kind is not RecordKind.SESSION:
+            continue
         usage = msgspec.msgpack.decode(record.body, type=SessionUsage)
         before = found.get(usage.path)
         total = usage.spent if before is None else plus(before.spent, usage.spent)

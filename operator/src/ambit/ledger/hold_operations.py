@@ -5,6 +5,7 @@ from ambit.ledger.accounts import Account
 from ambit.ledger.admission import Full, admit
 from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers
 from ambit.ledger.audit import AuditedCorrection, AuditedOverrun
+from ambit.ledger.ending import session_ended
 from ambit.ledger.holds import MARK, Hold, HoldState, identity_of
 from ambit.ledger.policy_operations import exhaust, parked, warn
 from ambit.ledger.step import Step
@@ -253,24 +254,11 @@ def _closed(chain: Chain) -> Refused | None:
     """Why nothing more may be held here at all, if so."""
     for account in chain:
         if account.session is not None and account.session.ending is not None:
-            return session_ended(account)
+            return session_ended(account.path, account.session.ending.reason, account.session.ending.message)
         if account.removed:
             return account_removed(account)
     session = chain[0].session
     return None if session is None or session.parked_by is None else parked(chain[0], session.parked_by)
-
-
-def session_ended(account: Account) -> Refused:
-    """The refusal of whatever concerns a session that has ended."""
-    ending = None if account.session is None else account.session.ending
-    if ending is None:
-        raise ValueError(f"{account.path} has not ended")
-    return Refused(
-        reason=RefusalReason.SESSION_ENDED,
-        account=account.path,
-        message=f"{account.path} has ended: {ending.reason}" + (f", {ending.message}" if ending.message else ""),
-        ended=ending.reason,
-    )
 
 
 def account_removed(account: Account) -> Refused:

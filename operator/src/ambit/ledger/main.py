@@ -4,15 +4,18 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import REGISTRY
 
 from ambit.ledger.auth import Authenticator, Components
+from ambit.ledger.boot import BootNotes, boot_clock_ms, boot_id
 from ambit.ledger.dispatch import Dispatcher
 from ambit.ledger.exposition import TreeCollector
-from ambit.ledger.journal import Source, Store
+from ambit.ledger.journal import JournalError, Source, Store
+from ambit.ledger.journal.shared import SharedSource
 from ambit.ledger.journal.sources import source_of
 from ambit.ledger.journal.threaded import ThreadedStore
 from ambit.ledger.partitions import main as several_writers
@@ -21,6 +24,8 @@ from ambit.ledger.settings import Settings
 from ambit.ledger.snapshot_process import SnapshotProcess
 from ambit.ledger.term import Committed
 from ambit.ledger.terms import Terms
+from ambit.ledger.timekeeping import Timekeeper, Witness
+from ambit.ledger.tree import Tree
 from ambit.ledger.writer import COMPACT_AFTER_CHANGES, Writer
 from ambit.telemetry import health
 
@@ -38,21 +43,28 @@ async def run(
     *,
     source: Source | None = None,
     now_ms: Callable[[], int] = wall_clock_ms,
+    witness: Witness | None = None,
     compact_after_changes: int = COMPACT_AFTER_CHANGES,
     listening: Callable[[str, str], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT. Raises JournalError where the embedded journal fails: the process has to end.
 
+    `witness` is asked where the clock is doubted, unless the store has a clock of its own.
     `listening` is told the addresses for operations and for health, once both are served.
     """
+    if source is not None:
+        opened = source
+    elif settings.partitions > 1:
+        opened = source_of(f"{settings.store}#0", settings.password_file)  # for its clock
+    else:
+        opened = source_of(settings.store, settings.password_file)
 
     def make_writer(store: Store, committed: Committed) -> Writer:
-        return Writer(store, committed, now_ms, compact_after_changes)
+        return Writer(store, committed, _timekeeper(opened, now_ms, witness), compact_after_changes)
 
     if settings.partitions > 1:
-        await several_writers.run(settings, authenticator, make_writer, now_ms, listening)
+        await several_writers.run(settings, authenticator, make_writer, listening)
         return
-    opened = source_of(settings.store, settings.password_file) if source is None else source
 
     def make_store() -> Store:
         return ThreadedStore(opened, SnapshotProcess(opened.address, settings.password_file))
@@ -66,7 +78,7 @@ async def run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, terms.stop)
-        collector = TreeCollector(lambda: () if terms.writer is None else (terms.writer.tree,), now_ms)
+        collector = TreeCollector(lambda: _trees_now(terms.writer))
         REGISTRY.register(collector)
         running = asyncio.create_task(terms.run(), name="ledger terms")
         answering = asyncio.create_task(terms.first.wait())
@@ -89,3 +101,20 @@ async def run(
             running.cancel()
             await runner.cleanup()
             REGISTRY.unregister(collector)
+
+
+def _timekeeper(source: Source, now_ms: Callable[[], int], witness: Witness | None) -> Timekeeper:
+    if not isinstance(source, SharedSource):
+        return Timekeeper(now_ms, boot_clock_ms, witness, BootNotes(Path(source.address), boot_id()))
+
+    async def clock_of_the_store() -> int | None:
+        try:
+            return await asyncio.to_thread(source.clock_ms)
+        except JournalError:
+            return None  # it is asked again, and where it stays away, the writer ends
+
+    return Timekeeper(now_ms, boot_clock_ms, clock_of_the_store)
+
+
+def _trees_now(writer: Writer | None) -> Sequence[tuple[Tree, int]]:
+    return () if writer is None else ((writer.tree, writer.now_ms()),)

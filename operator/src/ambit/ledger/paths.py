@@ -1,6 +1,7 @@
 """The names of accounts, and which may stand under which."""
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ LONGEST_USER = 200
 """Of a user's name as it stands in a path; a longer one is told by its hash."""
 
 
+@lru_cache(maxsize=4096)  # an operation asks for the same few again and again
 def kind_of(path: str) -> str | None:
     """`budget`, `agent`, `user`, `session`, or None where `path` is no account path."""
     match = _PATH.fullmatch(path)

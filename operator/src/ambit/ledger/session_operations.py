@@ -7,8 +7,8 @@ from ambit.ledger.admission import crowded
 from ambit.ledger.allowance import Allowance, tightened
 from ambit.ledger.amounts import Window
 from ambit.ledger.audit import AuditedKill
-from ambit.ledger.ending import close_session, end_sessions
-from ambit.ledger.hold_operations import account_removed, holds_of, session_ended
+from ambit.ledger.ending import close_session, end_sessions, session_ended
+from ambit.ledger.hold_operations import account_removed, holds_of
 from ambit.ledger.paths import kind_of, misplaced, user_path
 from ambit.ledger.step import Step
 from ambit.ledger.views import state_of, usage
@@ -77,7 +77,7 @@ def _opened_before(account: Account, session: Session, op: wire.Open) -> OpenAns
     if parent is None or parent.path != op.parent:
         return wire.Invalid(f"{op.path} is open under another parent: a session stays where it was opened")
     if session.ending is not None:
-        return session_ended(account)
+        return session_ended(account.path, session.ending.reason, session.ending.message)
     return wire.Opened(already=True, attributes=session.attributes, holds=holds_of(account.chain()))
 
 
@@ -100,7 +100,7 @@ def _owner(step: Step, op: wire.Open, parent: Account) -> str | wire.Invalid:
 def _not_open(chain: tuple[Account, ...]) -> wire.Refused | None:
     for above in chain:
         if above.session is not None and above.session.ending is not None:
-            return session_ended(above)
+            return session_ended(above.path, above.session.ending.reason, above.session.ending.message)
         if above.removed:
             return account_removed(above)
     return None

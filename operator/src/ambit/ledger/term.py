@@ -43,6 +43,7 @@ class Term:
             finally:
                 writing.cancel()
                 metrics.LEDGER_WRITER.dec()
+                metrics.LEDGER_CLOCK_DOUBTED.set(0)
             cause = "Stopped"
         except Fenced:
             cause = "Fenced"

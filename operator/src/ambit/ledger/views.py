@@ -48,6 +48,7 @@ def session_usage(account: Account, session: Session, at_ms: int) -> SessionUsag
         ended_ms=at_ms,
         reason=None if session.ending is None else session.ending.reason,
         spent=account.spent_in(LIFETIME_PLACE),
+        message="" if session.ending is None else session.ending.message,
     )
 
 

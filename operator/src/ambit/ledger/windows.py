@@ -44,6 +44,7 @@ def is_zone(name: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=4096)  # all accounts of a zone turn together, and a replay turns them again
 def window_at(window: Window, zone: str, now_ms: int) -> Span:
     """The window in which `now_ms` lies."""
     match window:
@@ -58,6 +59,7 @@ def window_at(window: Window, zone: str, now_ms: int) -> Span:
             return _dates(window, zone, now_ms)
 
 
+@lru_cache(maxsize=4096)
 def window_after(window: Window, ended_ms: int, old_zone: str, zone: str, now_ms: int) -> Span:
     """The window of `now_ms`, where the one before ended at `ended_ms` and was measured in `old_zone`.
 

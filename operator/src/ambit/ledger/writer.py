@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ambit.ledger import wire
+from ambit.ledger import left, wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.changes import AnyChange, Codec
-from ambit.ledger.clock import Clock
-from ambit.ledger.history import windows_of
+from ambit.ledger.history import SessionUsage, sessions_of, windows_of
 from ambit.ledger.journal import Batch, JournalError, Store
 from ambit.ledger.records import Record, RecordKind
 from ambit.ledger.replay import Replay
-from ambit.ledger.tree import Outcome, Tree
+from ambit.ledger.timekeeping import Timekeeper
+from ambit.ledger.tree import Facts, Outcome, Tree
 from ambit.telemetry import metrics
 
 COMPACT_AFTER_CHANGES = 50_000
@@ -44,31 +44,34 @@ class _Gathering:
     done: asyncio.Future[None]
     changes: list[AnyChange] = field(default_factory=list[AnyChange])
     records: list[Record] = field(default_factory=list[Record])
+    left: dict[str, SessionUsage] = field(default_factory=dict[str, SessionUsage])
+    """Sessions that these changes fold, by their paths: their records are not on disk yet."""
 
-    def add(self, outcome: Outcome) -> None:
-        self.changes.extend(outcome.changes)
-        self.records.extend(outcome.records)
+    def add(self, facts: Outcome | Facts) -> None:
+        self.changes.extend(facts.changes)
+        if facts.records:
+            self.records.extend(facts.records)
+            self.left.update({each.path: each for each in sessions_of(facts.records)})
 
 
 class Writer:
     """A tree and its store. `recover` comes first; `run` must run for anything to be answered.
 
-    `committed` is told of each batch once it is on disk. `now_ms` is the wall clock.
+    `committed` is told of each batch once it is on disk.
     """
 
     def __init__(
         self,
         store: Store,
         committed: Callable[[Sequence[AnyChange]], None],
-        now_ms: Callable[[], int],
+        timekeeper: Timekeeper,
         compact_after_changes: int = COMPACT_AFTER_CHANGES,
     ) -> None:
         self.tree = Tree()
         self.epoch = 0
         self._store = store
         self._committed = committed
-        self._wall_ms = now_ms
-        self._clock = Clock(now_ms(), self._monotonic_ms())
+        self._timekeeper = timekeeper
         self._compact_after_changes = compact_after_changes
         self._changes_since_snapshot = 0
         self._sequence = 0
@@ -98,7 +101,7 @@ class Writer:
             replay = Replay(upto or 0, [chunk async for chunk in self._store.snapshot()])
         async for batch in self._store.batches(replay.sequence):
             replay.take(batch)
-        self._clock = Clock(self._wall_ms(), self._monotonic_ms())
+        await self._timekeeper.begin(replay.tree.state)
         self.tree, self._sequence, self._changes_since_snapshot = replay.tree, replay.sequence, replay.changes
         self._confirmed_s = self._now_s()
         metrics.LEDGER_REPLAY_SECONDS.set(self._now_s() - began_s)
@@ -106,11 +109,12 @@ class Writer:
 
     async def apply(self, component: str, ops: Sequence[wire.AnyOperation]) -> list[wire.AnyResult]:
         """Answers operations in order, once all that they saw or changed is on disk. Raises LedgerStopped."""
-        if self._failure is not None or self._stopping:
-            raise LedgerStopped("the ledger is stopping") from self._failure
-        if not self.is_confirmed():
-            # Stopped for long, or the journal is slow: another may be the writer by now, and know better.
-            raise LedgerStopped("the ledger waits for its journal's word that it is the writer")
+        self._may_answer()
+        known: left.Known = {}
+        while unknown := left.unknown(ops, self.tree.state, known):  # again: meanwhile others may have left the tree
+            for session in unknown:
+                known[session] = await self._look_up(session)
+            self._may_answer()
         results: list[wire.AnyResult] = []
         try:
             now_ms = self._read_clock()
@@ -118,9 +122,7 @@ class Writer:
                 if self._store.settling_only() and _grows(op):
                     results.append(_no_space(op))
                     continue
-                outcome = self.tree.apply(component, op, now_ms)
-                results.append(outcome.result)
-                self._gathering.add(outcome)
+                results.append(self._apply(component, op, now_ms, known))
         except BaseException as error:
             self._fail(error)  # half a step may have been taken: the tree is of no use any more
             raise
@@ -130,13 +132,46 @@ class Writer:
             await asyncio.shield(seen.done)
         return results
 
-    async def history(self, op: wire.GetHistory) -> wire.History:
-        """What an account spent in the windows that ended, from what is on disk. Raises LedgerStopped."""
+    def _may_answer(self) -> None:
+        if self._failure is not None or self._stopping:
+            raise LedgerStopped("the ledger is stopping") from self._failure
+        if not self.is_confirmed():
+            # Stopped for long, or the journal is slow: another may be the writer by now, and know better.
+            raise LedgerStopped("the ledger waits for its journal's word that it is the writer")
+
+    def _apply(self, component: str, op: wire.AnyOperation, now_ms: int, known: left.Known) -> wire.AnyResult:
+        over = left.instead(op, self.tree.state, known, now_ms)
+        if over is not None:
+            return over
+        outcome = self.tree.apply(component, op, now_ms)
+        self._gathering.add(outcome)
+        return left.known_better(op, outcome.result, known, now_ms)
+
+    async def _look_up(self, session: str) -> SessionUsage | None:
+        """How a session ended that the tree does not know, where it was one. Raises LedgerStopped."""
+        began_s = self._now_s()
+        for gathered in (self._gathering, self._committing):
+            if gathered is not None and session in gathered.left:
+                return gathered.left[session]
+        records = await self._records(RecordKind.SESSION, session)
+        if self._now_s() - began_s > LEASE_S:
+            # Long enough for others to have opened and closed it, and for it to have left the tree since.
+            raise LedgerStopped("the journal's records are slow")
+        return next(iter(sessions_of(records)), None)
+
+    async def _records(self, kind: RecordKind, path: str) -> list[Record]:
         try:
-            records = [each async for each in self._store.records(RecordKind.WINDOW, op.path)]
+            return [each async for each in self._store.records(kind, path)]
         except JournalError as error:
             raise LedgerStopped(f"the journal cannot be read: {error}") from error
-        return wire.History(windows_of(records, op.window))
+
+    async def history(self, op: wire.GetHistory) -> wire.History:
+        """What an account spent in the windows that ended, from what is on disk. Raises LedgerStopped."""
+        return wire.History(windows_of(await self._records(RecordKind.WINDOW, op.path), op.window))
+
+    def now_ms(self) -> int:
+        """The ledger's time when it last looked, at most `HEARTBEAT_S` ago."""
+        return self._timekeeper.now_ms
 
     def is_confirmed(self) -> bool:
         """Whether the journal has said lately enough that this is the writer: only then is anything answered."""
@@ -144,6 +179,8 @@ class Writer:
 
     async def run(self) -> None:
         """Commits until `stop`. Raises what made it fail, after every waiter was refused."""
+        keeping_time = asyncio.create_task(self._timekeeper.run(self.tree.state), name="ledger time")
+        keeping_time.add_done_callback(self._time_ended)
         try:
             while not (self._stopping and not self._gathering.changes):
                 await self._until_something_is_due()
@@ -154,6 +191,7 @@ class Writer:
             self._fail(error)
             raise
         finally:
+            keeping_time.cancel()
             await self._end()
 
     def left(self) -> Replay:
@@ -172,9 +210,7 @@ class Writer:
             async with asyncio.timeout(timeout_s):
                 await self._wake.wait()
         self._wake.clear()
-        due = self.tree.advance(self._read_clock())
-        self._gathering.changes.extend(due.changes)
-        self._gathering.records.extend(due.records)
+        self._gathering.add(self.tree.advance(self._read_clock()))
 
     async def _commit(self) -> None:
         gathered, self._gathering = self._gathering, self._gather()
@@ -222,6 +258,11 @@ class Writer:
         finally:
             self._snapshot = None
 
+    def _time_ended(self, keeping_time: asyncio.Task[None]) -> None:
+        error = None if keeping_time.cancelled() else keeping_time.exception()
+        if error is not None:
+            self._fail(error)
+
     async def _end(self) -> None:
         if self._snapshot is not None:
             self._snapshot.cancel()
@@ -232,12 +273,9 @@ class Writer:
 
     def _read_clock(self) -> int:
         """The ledger's time. A doubt of the wall clock is journalled."""
-        reading = self._clock.read(self.tree.state, self._wall_ms(), self._monotonic_ms())
+        reading = self._timekeeper.read(self.tree.state)
         self._gathering.changes.extend(reading.changes)
         return reading.now_ms
-
-    def _monotonic_ms(self) -> int:
-        return int(self._now_s() * 1000)
 
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time()

@@ -9,6 +9,14 @@ from prometheus_client import Counter, Gauge, Histogram
 # -- process ------------------------------------------------------------
 BUILD_INFO = Gauge("ambit_build_info", "Always 1; the version stands in the label.", ["version", "component"])
 
+# -- traces -------------------------------------------------------------
+TRACE_SPANS = Counter(
+    "ambit_trace_spans_total",
+    "Sampled spans, by what became of them: Exported, Failed (the collector did not take them), Dropped (too many were "
+    "waiting, or the process ended).",
+    ["result"],
+)
+
 # -- the apiserver ------------------------------------------------------
 KUBE_REQUESTS = Counter(
     "ambit_kube_requests_total",
@@ -151,6 +159,10 @@ LEDGER_SNAPSHOT_CHANGES = Gauge(
 )
 LEDGER_SETTLING_ONLY = Gauge(
     "ambit_ledger_settling_only", "1 while the disk has only the space left that is kept back for settlements."
+)
+LEDGER_CLOCK_DOUBTED = Gauge(
+    "ambit_ledger_clock_doubted",
+    "1 while the ledger's machine shows a time that nothing else bears out: no window begins by it.",
 )
 # Read from the ledger's tree when it is scraped, hence names and help alone.
 LEDGER_OPEN_SESSIONS = ("ambit_ledger_open_sessions", "Sessions that have not ended.")

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from ambit.api.model_route import Provider
 from ambit.api.names import REASON_HEADER
 from ambit.gateway.server.http import Headers, Request, Response
+from ambit.telemetry import documentation
 from ambit.telemetry.reasons import Refusal
 
 SMALLEST_USEFUL_OUTPUT_TOKENS: Final = 1024
@@ -171,5 +172,5 @@ def refusal_fields(refusal: RefusedCall) -> dict[str, str | None]:
         "spent": details.spent if details else None,
         "requested": details.requested if details else None,
         "resetsAt": details.resets_at if details else None,
-        "docs": f"docs/errors.md#{refusal.reason.value.lower()}",
+        "docs": documentation.of_refusal(refusal.reason.value),
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -164,7 +165,8 @@ class Opener:
         host = await self._places.take(
             environment.pool, self._watches.hosts_of(environment.pool), run.namespace, run.id
         )
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(self._places.give_back, host, run.namespace, run.id)
             code = bundle(environment.main, modules)
             placed = {
                 names.HOST_POD_ATTRIBUTE: host.uid,
@@ -173,9 +175,7 @@ class Opener:
             }
             await self._open_account(run, policy, request, ISOLATE_GRACE_MS, {**attributes, **placed})
             hold = await self._first_slice(run)
-        except Exception:
-            await self._places.give_back(host, run.namespace, run.id)
-            raise
+            undo.pop_all()
         return lambda: self._conduct(run, isolate.IsolateSession(host, code, request.input), hold)
 
     async def _first_slice(self, run: Run) -> RuntimeHold:

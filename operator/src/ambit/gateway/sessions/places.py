@@ -6,6 +6,7 @@ does not answer, is passed over for the next. The session never runs on two: it 
 last, and a place for which nobody comes is free again by itself.
 """
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable
@@ -52,6 +53,9 @@ class Places:
                 metrics.ISOLATE_PLACES.labels("Full" if full else "NoAnswer").inc()
                 if not full:
                     _log.warning("no place for session %s/%s: %s", namespace, session, failure.message)
+            except asyncio.CancelledError:
+                self.free(host)
+                raise
             else:
                 metrics.ISOLATE_PLACES.labels("Taken").inc()
                 return host

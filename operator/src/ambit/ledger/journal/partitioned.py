@@ -48,6 +48,10 @@ class Lookout(Protocol):
         """As `Reader.batches`."""
         ...
 
+    def recorded(self, session: str) -> int | None:
+        """The partition that has a record of a session which has left its tree."""
+        ...
+
     def close(self) -> None:
         """Lets go of the store."""
         ...

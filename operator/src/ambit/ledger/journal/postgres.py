@@ -82,17 +82,25 @@ class PostgresSource:
     def read(self) -> "PostgresReader":
         return PostgresReader(self._checked())
 
-    def _checked(self) -> "Place":
+    def clock_ms(self) -> int:
+        connection = self._servers.primary()
+        try:
+            ((now_ms,),) = connection.ask("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
+        finally:
+            connection.close()
+        return as_int(now_ms)
+
+    def _checked(self) -> "Tables":
         connection = self._servers.primary()
         try:
             postgres_schema.bring_up_to_date(connection, self._partition)
         except BaseException:
             connection.close()
             raise
-        return Place(connection, self._partition)
+        return Tables(connection, self._partition)
 
 
-class Place:
+class Tables:
     """A connection to where one partition's tables are; None: a journal that is not partitioned."""
 
     def __init__(self, connection: Connection, partition: int | None) -> None:
@@ -109,7 +117,7 @@ class Place:
 class PostgresReader:
     """A `Reader` of the journal. A statement that fails closes it."""
 
-    def __init__(self, connection: Place) -> None:
+    def __init__(self, connection: Tables) -> None:
         self._connection = connection
 
     def standing(self) -> Standing:
@@ -179,7 +187,7 @@ class PostgresReader:
 class PostgresJournal:
     """A `Journal`: the writer's place in PostgreSQL, from its taking on. After any error it has to be taken anew."""
 
-    def __init__(self, connection: Place, expected: Standing | None) -> None:
+    def __init__(self, connection: Tables, expected: Standing | None) -> None:
         self._reader = PostgresReader(connection)
         self._connection = connection
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ambit.ledger.journal import Batch, postgres_schema
 from ambit.ledger.journal.partitioned import Member, Sight
-from ambit.ledger.journal.postgres import DEADLINE_S, Place, PostgresReader, PostgresSource, as_int
+from ambit.ledger.journal.postgres import DEADLINE_S, PostgresReader, PostgresSource, Tables, as_int
 from ambit.ledger.journal.postgres_connection import Connection, Servers
 from ambit.ledger.journal.postgres_schema import schema_of
 from ambit.ledger.journal.shared import Standing
@@ -25,6 +25,9 @@ SELECT url, serves, (extract(epoch FROM clock_timestamp() - beat_at) * 1000)::bi
 """
 _STANDING = """
 SELECT {number}::bigint, epoch, beat, held, coalesce((SELECT max(sequence) FROM {schema}.batch), 0) FROM {schema}.ledger
+"""
+_RECORDED = """
+SELECT {number}::bigint WHERE EXISTS (SELECT FROM {schema}.record WHERE kind = 'Session' AND path = $1)
 """
 
 
@@ -56,8 +59,10 @@ class PostgresLookout:
 
     def __init__(self, connection: Connection, partitions: int) -> None:
         self._connection = connection
-        self._readers = [PostgresReader(Place(connection, number)) for number in range(partitions)]
+        self._readers = [PostgresReader(Tables(connection, number)) for number in range(partitions)]
         each = (_STANDING.format(number=number, schema=schema_of(number)) for number in range(partitions))
+        records = (_RECORDED.format(number=number, schema=schema_of(number)) for number in range(partitions))
+        self._recorded = f"{' UNION ALL '.join(records)} LIMIT 1"
         self._standings = f"{' UNION ALL '.join(each)} ORDER BY 1"
 
     def beat(self, url: str, serves: bool) -> None:
@@ -78,6 +83,10 @@ class PostgresLookout:
 
     def batches(self, partition: int, after: int) -> Iterator[Batch]:
         return self._readers[partition].batches(after)
+
+    def recorded(self, session: str) -> int | None:
+        rows = self._connection.ask(self._recorded, session)
+        return as_int(rows[0][0]) if rows else None
 
     def close(self) -> None:
         self._connection.close()

@@ -41,3 +41,7 @@ class SharedSource(Protocol):
     def read(self) -> SharedReader:
         """As `Source.read`."""
         ...
+
+    def clock_ms(self) -> int:
+        """The store's own clock, since the epoch. Blocks. Raises `JournalError`."""
+        ...

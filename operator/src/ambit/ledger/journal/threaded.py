@@ -81,7 +81,11 @@ class ThreadedStore:
 
 
 async def _in(thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(thread, work)
+    try:
+        result = asyncio.get_running_loop().run_in_executor(thread, work)
+    except RuntimeError as error:  # its own word for a thread that was shut down
+        raise JournalError("the journal is closed") from error
+    return await result
 
 
 async def _stepwise(thread: ThreadPoolExecutor, items: Iterator[T], at_once: int = AT_ONCE) -> AsyncIterator[T]:

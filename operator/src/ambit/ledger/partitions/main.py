@@ -30,7 +30,6 @@ async def run(
     settings: Settings,
     authenticator: Authenticator,
     make_writer: MakeWriter,
-    now_ms: Callable[[], int],
     listening: Callable[[str, str], None] | None,
 ) -> None:
     """Serves until SIGTERM or SIGINT. `listening` is told the addresses for operations and for health."""
@@ -54,7 +53,7 @@ async def run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, replica.stop)
-        collector = TreeCollector(replica.written, now_ms)
+        collector = TreeCollector(replica.written)
         REGISTRY.register(collector)
         try:
             await runner.setup()

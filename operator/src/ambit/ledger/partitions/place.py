@@ -52,14 +52,15 @@ class Place:
         self._silence = Silence()
         self._loading: asyncio.Task[None] | None = None
         self._term: asyncio.Task[None] | None = None
-        self._writer: Writer | None = None
+        self.writer: Writer | None = None
+        """While this ledger is the writer."""
         self._stopping = False
 
     @property
     def tree(self) -> Tree | None:
         """As it is known here; None while it is being read."""
-        if self._writer is not None:
-            return self._writer.tree
+        if self.writer is not None:
+            return self.writer.tree
         return None if self._replay is None else self._replay.tree
 
     @property
@@ -70,7 +71,7 @@ class Place:
     @property
     def answers(self) -> bool:
         """Whether this ledger is the writer, and its journal has said so lately enough."""
-        return self.dispatcher.writer is not None and self._writer is not None and self._writer.is_confirmed()
+        return self.dispatcher.writer is not None and self.writer is not None and self.writer.is_confirmed()
 
     # -- following ---------------------------------------------------------
     async def follow(self, standing: Standing, lookout: Lookout, in_thread: InThread) -> None:
@@ -127,7 +128,7 @@ class Place:
         writer = term.writer
 
         def began() -> Callable[[Sequence[changes.AnyChange]], None]:
-            self._writer = writer
+            self.writer = writer
             if self._stopping:
                 writer.stop()
             else:
@@ -147,7 +148,7 @@ class Place:
             self._term = None
 
     def _close(self) -> None:
-        self._writer = self.dispatcher.writer = None
+        self.writer = self.dispatcher.writer = None
 
     def hand_over(self) -> None:
         """Takes no more operations, and leaves the place once those taken are on disk."""
@@ -155,8 +156,8 @@ class Place:
             return
         self._stopping = True
         self.dispatcher.writer = None
-        if self._writer is not None:
-            self._writer.stop()
+        if self.writer is not None:
+            self.writer.stop()
         metrics.LEDGER_HANDOVERS.inc()
 
     async def end(self) -> None:

@@ -79,10 +79,10 @@ class Replica:
         """Whether the table is of a look at the store that is not long ago."""
         return asyncio.get_running_loop().time() - self._looked_s <= CURRENT_S
 
-    def written(self) -> Sequence[Tree]:
-        """The trees that this ledger writes."""
-        trees = (place.tree for place in self._places if place.dispatcher.writer is not None)
-        return [tree for tree in trees if tree is not None]
+    def written(self) -> Sequence[tuple[Tree, int]]:
+        """The trees that this ledger writes, each with its own time."""
+        writers = (place.writer for place in self._places)
+        return [(writer.tree, writer.now_ms()) for writer in writers if writer is not None]
 
     def waiting_for(self) -> str | None:
         """Why this ledger does not do all that it should; None: it follows everything, and writes what is its own."""
@@ -105,6 +105,14 @@ class Replica:
             raise LedgerStopped(f"the store cannot be looked at: {error}") from error
         if not self.forest.is_whole():
             raise LedgerStopped("this ledger still reads what it follows")
+
+    async def recorded(self, session: str) -> int | None:
+        """The partition of a session that has left its tree. Raises LedgerStopped."""
+        try:
+            lookout = self._opened()
+            return await self._in_thread(lambda: lookout.recorded(session))
+        except JournalError as error:
+            raise LedgerStopped(f"the store's records cannot be looked at: {error}") from error
 
     # -- running -----------------------------------------------------------
     def stop(self) -> None:

@@ -15,6 +15,7 @@ from ambit.ledger.dispatch import Dispatcher
 from ambit.ledger.events import Events
 from ambit.ledger.partitions.replica import Replica
 from ambit.ledger.partitions.table import EVENTS_OF_ONE, PARTITION_HEADER, Keys, Routes
+from ambit.ledger.paths import kind_of
 from ambit.ledger.service import Service, refuse
 from ambit.ledger.writer import LedgerStopped
 
@@ -64,10 +65,17 @@ class PartitionedService(Service):
         if None in (*routes.paths, *routes.holds):
             try:
                 await self._replica.fresh()  # only now does it mean something that nothing was found
+                routes = await self._with_records(keys, self._found(component, keys))
             except LedgerStopped as error:
                 refuse(web.HTTPServiceUnavailable, str(error))
-            routes = self._found(component, keys)
         return web.Response(body=msgspec.json.encode(routes), content_type="application/json")
+
+    async def _with_records(self, keys: Keys, routes: Routes) -> Routes:
+        paths = list(routes.paths)
+        for number, path in enumerate(keys.paths):
+            if paths[number] is None and kind_of(path) == "session":
+                paths[number] = await self._replica.recorded(path)
+        return Routes(tuple(paths), routes.holds)
 
     def _found(self, component: str, keys: Keys) -> Routes:
         forest = self._replica.forest
