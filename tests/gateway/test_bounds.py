@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import httpx
 import openai
@@ -14,7 +15,7 @@ from prometheus_client import REGISTRY
 from ambit.api.base import ObjectKey
 from ambit.api.model_route import Provider
 from ambit.gateway import bounds
-from ambit.gateway.models.wire_format import Call, TokenUsage
+from ambit.gateway.models.wire_format import Billing, Call, TokenUsage
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.policy import RouteBinding
@@ -60,6 +61,28 @@ def test_input_is_held_at_its_dearest_price_with_the_servers_own_template() -> N
 
 def test_input_is_at_most_the_context() -> None:
     assert bounds.bound(a_call(prompt=10_000_000, asked=1), a_route()).input_tokens == 100_000
+
+
+def test_a_prompt_that_is_not_all_in_the_request_is_held_with_the_context() -> None:
+    bounded = bounds.bound(replace(a_call(), prompt_tokens_bound=None), a_route(context_tokens=50_000))
+    assert (bounded.input_tokens, bounded.output_tokens) == (50_000, 8000)
+
+
+def test_several_prompts_may_fill_the_context_each() -> None:
+    call = replace(a_call(prompt=1_000_000), prompts=3, billing=Billing.INPUT)
+    bounded = bounds.bound(call, a_route(context_tokens=8000))
+    assert bounded.want == bounded.at_least
+    assert (bounded.want.input_tokens, bounded.want.output_tokens) == (24_000, 0)
+    assert bounds.granted_output_tokens(call, a_route(), bounded, bounded.want) == 0
+    short = bounds.bound(replace(call, prompt_tokens_bound=90), a_route(context_tokens=8000))
+    assert short.input_tokens == 90 + 3 * 64  # each prompt has the server's own template around it
+
+
+def test_what_is_free_is_held_as_a_call_and_nothing_else() -> None:
+    call = replace(a_call(), billing=Billing.NOTHING)
+    bounded = bounds.bound(call, a_route())
+    assert bounded.want == bounded.at_least == Amount(model_calls=1)
+    assert bounds.granted_output_tokens(call, a_route(), bounded, bounded.want) == 0
 
 
 @pytest.mark.parametrize(

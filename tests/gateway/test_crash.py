@@ -32,7 +32,7 @@ async def test_a_killed_gateways_hold_is_charged_when_it_expires(tmp_path: Path)
             *(sys.executable, "-m", "tests.gateway.gateway_process"),
             *(process.url, models.url, str(tmp_path / "signer.pem")),
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
             stdout=asyncio.subprocess.PIPE,
         )
         assert gateway.stdout is not None

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -23,6 +24,7 @@ from ambit.ledger.client import Held
 from ambit.policy.routes import bind_models
 from tests.gateway import harness
 from tests.gateway.harness import Gateway, Tenant, calls
+from tests.gateway.latency import within_ms
 from tests.ledger import server as ledger_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -137,40 +139,52 @@ async def test_a_client_that_goes_away_pays_the_hold_where_the_provider_goes_on(
 
 @pytest.mark.parametrize("provider", ["OpenAI", "Anthropic"])
 async def test_a_kill_ends_a_stream_in_its_formats_own_words_within_100_ms(gateway: Gateway, provider: str) -> None:
-    tenant = await gateway.tenant(scripts={"endless": "tokens=9&hang_after=3"}, provider=provider)
-    token = await tenant.open()
-    killed_at = 0.0
+    async def attempt() -> float:
+        tenant = await gateway.tenant(scripts={"endless": "tokens=9&hang_after=3"}, provider=provider)
+        token = await tenant.open()
+        ended_s = await (_openai_killed if provider == "OpenAI" else _anthropic_killed)(gateway, tenant, token)
+        await tenant.received[0].gone.wait()
+        usage = await tenant.settled()
+        assert usage.spent.model_calls == 1
+        assert usage.spent.tokens > 50  # the hold: what the provider billed is not known
+        return ended_s * 1000
 
-    async def kill() -> None:
-        nonlocal killed_at
-        killed_at = monotonic()
-        await gateway.ledger.kill(wire.Kill(path=tenant.agent, reason="enough", by="test"))
+    await within_ms(100, attempt)
 
-    if provider == "OpenAI":
-        async with tenant.openai(token) as client:
-            stream = await client.chat.completions.create(model="endless", messages=HELLO, stream=True, max_tokens=50)
-            await anext(aiter(stream))
-            await kill()
-            ending = [chunk async for chunk in stream][-1].choices[0].finish_reason
-        assert ending == "length"
-    else:
-        async with tenant.anthropic(token) as claude:
-            events = await claude.messages.create(
-                model="endless", messages=[{"role": "user", "content": "hello"}], stream=True, max_tokens=50
-            )
-            await anext(aiter(events))
-            await kill()
-            seen = [event async for event in events]
-        assert [event.type for event in seen[-3:]] == ["content_block_stop", "message_delta", "message_stop"]
-        delta = seen[-2]
-        assert isinstance(delta, anthropic.types.RawMessageDeltaEvent)
-        assert delta.delta.stop_reason == "max_tokens"
-    took_s = monotonic() - killed_at
-    assert took_s < 0.1
-    await tenant.received[0].gone.wait()
-    usage = await tenant.settled()
-    assert usage.spent.model_calls == 1
-    assert usage.spent.tokens > 50  # the hold: what the provider billed is not known
+
+async def _kill(gateway: Gateway, tenant: Tenant) -> float:
+    killed_at = monotonic()
+    await gateway.ledger.kill(wire.Kill(path=tenant.agent, reason="enough", by="test"))
+    return killed_at
+
+
+async def _openai_killed(gateway: Gateway, tenant: Tenant, token: str) -> float:
+    """How many seconds after a kill the stream had ended well."""
+    async with tenant.openai(token) as client:
+        stream = await client.chat.completions.create(model="endless", messages=HELLO, stream=True, max_tokens=50)
+        await anext(aiter(stream))
+        killed_at = await _kill(gateway, tenant)
+        ending = [chunk async for chunk in stream][-1].choices[0].finish_reason
+        took_s = monotonic() - killed_at
+    assert ending == "length"
+    return took_s
+
+
+async def _anthropic_killed(gateway: Gateway, tenant: Tenant, token: str) -> float:
+    """How many seconds after a kill the stream had ended well."""
+    async with tenant.anthropic(token) as claude:
+        events = await claude.messages.create(
+            model="endless", messages=[{"role": "user", "content": "hello"}], stream=True, max_tokens=50
+        )
+        await anext(aiter(events))
+        killed_at = await _kill(gateway, tenant)
+        seen = [event async for event in events]
+        took_s = monotonic() - killed_at
+    assert [event.type for event in seen[-3:]] == ["content_block_stop", "message_delta", "message_stop"]
+    delta = seen[-2]
+    assert isinstance(delta, anthropic.types.RawMessageDeltaEvent)
+    assert delta.delta.stop_reason == "max_tokens"
+    return took_s
 
 
 async def test_after_a_kill_the_session_gets_402(gateway: Gateway) -> None:
@@ -213,31 +227,36 @@ async def test_a_kill_that_is_heard_of_before_the_hold_was_granted_cuts_the_call
 
     monkeypatch.setattr(LiveCalls, "on_event", observed)
     async with harness.running(tmp_path) as gateway:
-        tenant = await gateway.tenant(scripts={"silent": "hang_after=0"})
-        token = await tenant.open()
         hold = gateway.ledger.hold
-        answered_at = 0.0
 
-        async def overtaken_by_the_kill(*args: Any) -> Held | wire.Refused | wire.Wait:
-            nonlocal answered_at
-            answer = await hold(*args)
-            assert isinstance(answer, Held)
-            handled.clear()
-            await gateway.operator.kill(wire.Kill(path=tenant.session(), reason="enough", by="test"))
-            await handled.wait()
-            answered_at = monotonic()
-            return answer
+        async def attempt() -> float:
+            tenant = await gateway.tenant(scripts={"silent": "hang_after=0"})
+            token = await tenant.open()
+            answered_at = 0.0
 
-        monkeypatch.setattr(gateway.ledger, "hold", overtaken_by_the_kill)
-        async with tenant.openai(token, max_retries=0, timeout=5) as client:
-            with pytest.raises(openai.APIStatusError) as refused:
-                await client.chat.completions.create(model="silent", messages=HELLO, max_tokens=50)
-        assert monotonic() - answered_at < 0.1
-        assert refused.value.status_code == 402
-        assert refused.value.response.headers["x-ambit-reason"] == "SessionEnded"
-        usage = await tenant.settled()
-        if event == "Killed":  # nothing was sent, so nothing is charged
-            assert (tenant.received, usage.spent) == ([], Amount())
+            async def overtaken_by_the_kill(*args: Any) -> Held | wire.Refused | wire.Wait:
+                nonlocal answered_at
+                answer = await hold(*args)
+                assert isinstance(answer, Held)
+                handled.clear()
+                await gateway.operator.kill(wire.Kill(path=tenant.session(), reason="enough", by="test"))
+                await handled.wait()
+                answered_at = monotonic()
+                return answer
+
+            monkeypatch.setattr(gateway.ledger, "hold", overtaken_by_the_kill)
+            async with tenant.openai(token, max_retries=0, timeout=30) as client:
+                with pytest.raises(openai.APIStatusError) as refused:
+                    await client.chat.completions.create(model="silent", messages=HELLO, max_tokens=50)
+            took_s = monotonic() - answered_at
+            assert refused.value.status_code == 402
+            assert refused.value.response.headers["x-ambit-reason"] == "SessionEnded"
+            usage = await tenant.settled()
+            if event == "Killed":  # nothing was sent, so nothing is charged
+                assert (tenant.received, usage.spent) == ([], Amount())
+            return took_s * 1000
+
+        await within_ms(100, attempt)
 
 
 async def test_a_slow_reader_holds_the_provider_back(gateway: Gateway) -> None:
@@ -246,19 +265,23 @@ async def test_a_slow_reader_holds_the_provider_back(gateway: Gateway) -> None:
     )
     token = await tenant.open()
     host, _, port = gateway.plane.sandbox_address.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port), limit=2**16)
+    with socket.socket() as plain:
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        plain.connect((host, int(port)))
+        reader, writer = await asyncio.open_connection(sock=plain.dup(), limit=2**16)
     body = json.dumps({"model": "long", "messages": HELLO, "stream": True, "max_tokens": 200_000}).encode()
     writer.write(
         b"POST /openai/v1/chat/completions HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
         b"Authorization: Bearer %b\r\nContent-Length: %d\r\n\r\n" % (token.encode(), len(body)) + body
     )
     [received] = await tenant.arrived(1)
-    # Nothing is read: once every buffer on the way is full, the server stops, far from its end (some 40 MB).
+    # Nothing is read: once every buffer on the way is full, the server stops, before its end (some 40 MB). The kernel's
+    # two at the server's side of the gateway may take half of that.
     sent = -1
     while sent != received.frames_sent:
         sent = received.frames_sent
         await asyncio.sleep(0.5)
-    assert 0 < sent < 100_000
+    assert 0 < sent < 180_000
     while await reader.read(2**16):
         pass
     writer.close()
@@ -281,7 +304,7 @@ async def test_a_call_outlives_the_expiry_of_its_hold(tmp_path: Path) -> None:
 
 
 async def test_a_ledger_that_dies_mid_call_cuts_the_stream_before_its_hold_expires(tmp_path: Path) -> None:
-    async with harness.running(tmp_path, hold_expires_in_ms=900) as gateway:
+    async with harness.running(tmp_path, hold_expires_in_ms=3_000) as gateway:
         gateway.ledger._deadline_s = 0.2  # type: ignore[reportPrivateUsage] -- the real one is 10 s
         tenant = await gateway.tenant(scripts={"slow": "tokens=100&frame_ms=100"})
         async with tenant.openai(await tenant.open(), max_retries=0) as client:

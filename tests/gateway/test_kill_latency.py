@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 from statistics import median
 from time import monotonic
@@ -16,6 +17,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from ambit.ledger import wire
 from ambit.ledger.client import LedgerClient
 from tests.gateway.harness import DAY_MS, SIGNER_PEM, a_token
+from tests.gateway.latency import within_ms
 from tests.ledger import server as ledger_server
 from tests.model_server.server import running as model_server
 
@@ -58,10 +60,10 @@ async def a_stream(address: str, session: str, started: asyncio.Event) -> float:
         return monotonic()
 
 
-async def confirmed(ledger: LedgerClient) -> wire.Confirmation:
+async def confirmed(ledger: LedgerClient, agent: str) -> wire.Confirmation:
     """How it is known that nothing under the Agent acts any more, once it is."""
     while True:
-        killed = await ledger.kill(wire.Kill(AGENT, "enough", "ada"))
+        killed = await ledger.kill(wire.Kill(agent, "enough", "ada"))
         if killed.confirmed is not None:
             return killed.confirmed
         await asyncio.sleep(0.01)
@@ -74,28 +76,34 @@ async def test_a_kill_cuts_the_streams_of_every_gateway_within_100_ms_and_is_the
         models = await stack.enter_async_context(model_server())
         operator = await stack.enter_async_context(process.client("operator"))
         await operator.put_account(wire.PutAccount(BUDGET))
-        await operator.put_account(wire.PutAccount(AGENT, (), BUDGET))
         gateways = [
             await stack.enter_async_context(a_gateway(process.url, models.url, tmp_path / "signer.pem"))
             for _ in range(GATEWAYS)
         ]
-        streams: list[asyncio.Task[float]] = []
-        under_way: list[asyncio.Event] = []
-        for number, (address, _) in enumerate(gateways):
-            for each in range(STREAMS_EACH):
-                session = f"session/team-x/s-{number}-{each}"
-                await operator.open(wire.Open(session, AGENT, DAY_MS, (), {"agent": "team-x/researcher"}))
-                under_way.append(asyncio.Event())
-                streams.append(asyncio.create_task(a_stream(address, session, under_way[-1])))
-        await asyncio.gather(*(started.wait() for started in under_way))
-        asked_at = monotonic()
-        killed = await operator.kill(wire.Kill(AGENT, "enough", "ada"))
-        assert len(killed.sessions) == GATEWAYS * STREAMS_EACH
-        async with asyncio.timeout(10):
-            took_ms = [(at - asked_at) * 1000 for at in await asyncio.gather(*streams)]
+        attempts = count()
+
+        async def attempt() -> float:
+            agent = f"{AGENT}-{next(attempts)}"
+            await operator.put_account(wire.PutAccount(agent, (), BUDGET))
+            streams: list[asyncio.Task[float]] = []
+            under_way: list[asyncio.Event] = []
+            for number, (address, _) in enumerate(gateways):
+                for each in range(STREAMS_EACH):
+                    session = f"session/team-x/s-{agent.rpartition('-')[2]}-{number}-{each}"
+                    await operator.open(wire.Open(session, agent, DAY_MS, (), {"agent": "team-x/researcher"}))
+                    under_way.append(asyncio.Event())
+                    streams.append(asyncio.create_task(a_stream(address, session, under_way[-1])))
+            await asyncio.gather(*(started.wait() for started in under_way))
+            asked_at = monotonic()
+            killed = await operator.kill(wire.Kill(agent, "enough", "ada"))
+            assert len(killed.sessions) == GATEWAYS * STREAMS_EACH
+            async with asyncio.timeout(60):
+                took_ms = [(at - asked_at) * 1000 for at in await asyncio.gather(*streams)]
+                assert await confirmed(operator, agent) is wire.Confirmation.OBSERVED
             print("cut after ms:", *(f"{ms:.0f}" for ms in sorted(took_ms)))
-            assert median(took_ms) < 100
-            assert await confirmed(operator) is wire.Confirmation.OBSERVED
+            return median(took_ms)
+
+        await within_ms(100, attempt)
 
 
 async def test_a_kill_is_presumed_where_a_gateway_keeps_silent_until_all_that_it_held_has_expired(
@@ -118,7 +126,7 @@ async def test_a_kill_is_presumed_where_a_gateway_keeps_silent_until_all_that_it
         killed = await operator.kill(wire.Kill(AGENT, "enough", "ada"))
         assert (killed.sessions, killed.confirmed) == ((session,), None)
         async with asyncio.timeout(30):
-            assert await confirmed(operator) is wire.Confirmation.PRESUMED
+            assert await confirmed(operator, AGENT) is wire.Confirmation.PRESUMED
         usage = await operator.usage(wire.GetUsage(session))
         assert usage.holds == ()
         assert usage.spent.model_calls == 1, "what was held is charged"

@@ -7,72 +7,102 @@ import pytest
 
 from ambit.gateway.models.anthropic_messages import AnthropicMessages
 from ambit.gateway.models.openai_chat import OpenAIChat
+from ambit.gateway.models.openai_responses import OpenAIResponses
 from ambit.gateway.models.wire_format import Call, RefusedCall, WireFormat
 from ambit.gateway.server.http import Headers, Request
 
-OPENAI, ANTHROPIC = OpenAIChat(), AnthropicMessages()
+OPENAI, RESPONSES, ANTHROPIC = OpenAIChat(), OpenAIResponses(), AnthropicMessages()
+FORMATS: list[WireFormat] = [OPENAI, RESPONSES, ANTHROPIC]
+EACH_FORMAT = pytest.mark.parametrize("wire", FORMATS, ids=[type(wire).__name__ for wire in FORMATS])
 HELLO = [{"role": "user", "content": "hello"}]
 
 
 def parse(wire: WireFormat, body: bytes, headers: Headers = ()) -> Call:
-    return wire.parse(Request("POST", wire.prefix + wire.call_path, headers, body))
+    return wire.parse(Request("POST", "/", headers, body))
 
 
 def a_body(wire: WireFormat, **fields: Any) -> bytes:
-    standard: dict[str, Any] = {"model": "smart", "messages": HELLO}
+    standard: dict[str, Any] = {"model": "smart", "input" if wire is RESPONSES else "messages": HELLO}
     if wire is ANTHROPIC:
         standard["max_tokens"] = 100
     return msgspec.json.encode({**standard, **fields})
 
 
-RAW = b'{"model":"smart","messages":[{"role":"user","content":"hi"}],"max_tokens":5'
 AMBIGUOUS = [
-    RAW + b',"model":"dear"}',
-    RAW + b',"max_tokens":9000}',
-    RAW + b',"max\\u005ftokens":9000}',
-    RAW + b',"metadata":{"a":1,"a":2}}',
-    RAW + b',"stream":1}',
-    RAW + b',"stream":"true"}',
-    RAW + b',"temperature":NaN}',
-    RAW + b',"temperature":1e999}',
-    RAW + b',"seed":123456789012345678901234567890}',
-    RAW + b',"metadata":{"user_id":"\\ud800"}}',
-    RAW + b',"metadata":{"user_id":"\xff"}}',
-    RAW + b"} {}",
-    RAW,
-    b"[]",
-    b'"model"',
+    b',"model":"dear"}',
+    b',"LIMIT":9000}',
+    b',"LIMIT\\u0020":1,"LIMIT\\u0020":9000}',
+    b',"\\u004cIMIT":9000}',
+    b',"metadata":{"a":1,"a":2}}',
+    b',"x-unknown":{"a":[{"b":1,"b":2}]}}',
+    b',"stream":1}',
+    b',"stream":"true"}',
+    b',"temperature":NaN}',
+    b',"temperature":1e999}',
+    b',"seed":123456789012345678901234567890}',
+    b',"metadata":{"user_id":"\\ud800"}}',
+    b',"metadata":{"user_id":"\xff"}}',
+    b',"x-unknown":"\\ud800"}',
+    b"} {}",
     b"",
-    b"\xef\xbb\xbf" + RAW + b"}",
-    (RAW + b"}").decode().encode("utf-16"),
-    b'{"a":' * 100_000,
+    b',"metadata":' + b'{"a":' * 100_000,
 ]
+NOT_OBJECTS = [b"[]", b'"model"', b"", b"\xef\xbb\xbf{}", b"{}".decode().encode("utf-16"), b"[" * 100_000]
 
 
-@pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC], ids=["openai", "anthropic"])
-@pytest.mark.parametrize("body", AMBIGUOUS, ids=[repr(body[-40:]) for body in AMBIGUOUS])
-def test_what_two_readers_could_read_differently_is_400(wire: WireFormat, body: bytes) -> None:
+def beginning(wire: WireFormat) -> bytes:
+    """An ordinary body without its closing brace."""
+    return a_body(wire, **{limit_of(wire): 5})[:-1]
+
+
+def limit_of(wire: WireFormat) -> str:
+    return "max_output_tokens" if wire is RESPONSES else "max_tokens"
+
+
+@EACH_FORMAT
+def test_the_beginning_is_ambiguous_only_by_what_follows_it(wire: WireFormat) -> None:
+    assert parse(wire, beginning(wire) + b"}").asked_output_tokens == 5
+
+
+@EACH_FORMAT
+@pytest.mark.parametrize("rest", AMBIGUOUS, ids=[repr(rest[-40:]) for rest in AMBIGUOUS])
+def test_what_two_readers_could_read_differently_is_400(wire: WireFormat, rest: bytes) -> None:
+    limit = limit_of(wire).encode()
+    written = rest.replace(b"\\u004cIMIT", b"\\u006d" + limit[1:]).replace(b"LIMIT", limit)
+    refuses_as_malformed(wire, beginning(wire) + written)
+
+
+@EACH_FORMAT
+@pytest.mark.parametrize("body", NOT_OBJECTS, ids=[repr(body[-40:]) for body in NOT_OBJECTS])
+def test_what_is_no_object_is_400(wire: WireFormat, body: bytes) -> None:
+    refuses_as_malformed(wire, body)
+
+
+def refuses_as_malformed(wire: WireFormat, body: bytes) -> None:
     with pytest.raises(RefusedCall) as refused:
         wire.rewrite(parse(wire, body), "m", 1)
     assert (refused.value.status, refused.value.reason) == (400, "Malformed")
 
 
-WRONG_TYPES: list[tuple[str, Any]] = [
-    ("max_tokens", 0),
-    ("max_tokens", -1),
-    ("max_tokens", 1.5),
-    ("max_tokens", True),
-    ("max_tokens", "100"),
-    ("model", ""),
-    ("model", 3),
-    ("messages", "hello"),
-    ("messages[0]", ["hello"]),
-    ("messages", None),
+@EACH_FORMAT
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "100", [100]])
+def test_a_limit_of_the_wrong_type_is_named(wire: WireFormat, value: Any) -> None:
+    with pytest.raises(RefusedCall) as refused:
+        parse(wire, a_body(wire, **{limit_of(wire): value}))
+    assert (refused.value.status, refused.value.field) == (400, limit_of(wire))
+
+
+WRONG_TYPES: list[tuple[WireFormat, str, Any]] = [
+    *[(wire, "model", wrong) for wire in FORMATS for wrong in ("", 3, None, ["m"])],
+    *[(wire, "messages", wrong) for wire in (OPENAI, ANTHROPIC) for wrong in ("hello", None, 3)],
+    *[(wire, "messages[0]", ["hello"]) for wire in (OPENAI, ANTHROPIC)],
+    (RESPONSES, "input", {"role": "user"}),
+    (RESPONSES, "input[0]", ["hello"]),
+    (RESPONSES, "background", 1),
 ]
 
 
-@pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC], ids=["openai", "anthropic"])
-@pytest.mark.parametrize(("field", "value"), WRONG_TYPES)
+@pytest.mark.parametrize(("wire", "field", "value"), WRONG_TYPES)
 def test_a_wrong_type_names_the_field(wire: WireFormat, field: str, value: Any) -> None:
     with pytest.raises(RefusedCall) as refused:
         parse(wire, a_body(wire, **{field.removesuffix("[0]"): value}))
@@ -93,9 +123,49 @@ NOT_BOUNDED: list[tuple[WireFormat, dict[str, Any], str]] = [
     (OPENAI, {"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0].type"),
     (OPENAI, {"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "messages[0].audio"),
     (OPENAI, {"stream": True, "stream_options": {"continuous": True}}, "stream_options.continuous"),
+    (OPENAI, {"n_predict": 9000}, "n_predict"),  # llama.cpp reads it before max_tokens
+    (OPENAI, {"max_output_tokens": 9000}, "max_output_tokens"),
+    (OPENAI, {"models": ["dear"]}, "models"),
+    (OPENAI, {"Best-Of": 10}, "Best-Of"),
+    (OPENAI, {"messages": [{"role": "user", "Content": "x"}]}, "messages[0].Content"),
+    (RESPONSES, {"background": True}, "background"),
+    (RESPONSES, {"Background": True}, "Background"),
+    (RESPONSES, {"max_tokens": 9000}, "max_tokens"),
+    (RESPONSES, {"service_tier": "priority"}, "service_tier"),
+    (RESPONSES, {"service_tier": ["default"]}, "service_tier"),
+    (RESPONSES, {"context_management": [{"type": "compaction"}]}, "context_management"),
+    (RESPONSES, {"tools": [{"type": "web_search"}]}, "tools[0].type"),
+    (RESPONSES, {"tools": [{"type": "web_search_preview"}]}, "tools[0].type"),
+    (RESPONSES, {"tools": [{"type": "file_search", "vector_store_ids": ["v"]}]}, "tools[0].type"),
+    (RESPONSES, {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}, "tools[0].type"),
+    (RESPONSES, {"tools": [{"type": "computer_use_preview"}]}, "tools[0].type"),
+    (RESPONSES, {"tools": [{"type": "computer"}]}, "tools[0].type"),
+    (RESPONSES, {"tools": [{"type": "mcp", "server_label": "x"}]}, "tools[0].type"),
+    (RESPONSES, {"tools": [{"type": "image_generation"}]}, "tools[0].type"),
+    (RESPONSES, {"tools": [{"type": "programmatic_tool_calling"}]}, "tools[0].type"),
+    (RESPONSES, {"tools": [{"type": ["function"]}]}, "tools[0].type"),
+    (RESPONSES, {"tools": [{"type": "tool_search"}]}, "tools[0].execution"),
+    (RESPONSES, {"tools": [{"type": "shell", "environment": {"type": "container_auto"}}]}, "tools[0].environment.type"),
+    (RESPONSES, {"tools": [{"type": "namespace", "tools": [{"type": "mcp"}]}]}, "tools[0].tools[0].type"),
+    (RESPONSES, {"tool_choice": {"type": "web_search_preview"}}, "tool_choice"),
+    (RESPONSES, {"tool_choice": {"type": "allowed_tools", "tools": [{"type": "mcp"}]}}, "tool_choice"),
+    (RESPONSES, {"input": [{"type": "additional_tools", "tools": [{"type": "mcp"}]}]}, "input[0].tools[0].type"),
+    (RESPONSES, {"input": [{"type": "mcp_approval_response", "approve": True}]}, "input[0].type"),
+    (RESPONSES, {"input": [{"type": "compaction_trigger"}]}, "input[0].type"),
+    (
+        RESPONSES,
+        {"input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+        "input[0].content[0].type",
+    ),
     (ANTHROPIC, {"mcp_servers": [{"url": "https://x"}]}, "mcp_servers"),
     (ANTHROPIC, {"container": "c"}, "container"),
     (ANTHROPIC, {"speed": "fast"}, "speed"),
+    (ANTHROPIC, {"mcpServers": [{"url": "https://x"}]}, "mcpServers"),
+    (
+        ANTHROPIC,
+        {"tools": [{"name": "f", "input_schema": {}, "allowed_callers": ["code_execution"]}]},
+        "tools[0].allowed_callers",
+    ),
     (ANTHROPIC, {"inference_geo": "us"}, "inference_geo"),
     (ANTHROPIC, {"service_tier": "priority"}, "service_tier"),
     (ANTHROPIC, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
@@ -151,6 +221,26 @@ ORDINARY: list[tuple[WireFormat, dict[str, Any]]] = [
             ]
         },
     ),
+    (OPENAI, {"mirostat": 2, "chat_template_kwargs": {"enable_thinking": False}}),
+    (OPENAI, {"messages": [{"role": "assistant", "content": "x", "reasoning_content": "y", "new": 1}]}),
+    (RESPONSES, {"instructions": "x", "reasoning": {"effort": "high"}, "store": False, "background": False}),
+    (RESPONSES, {"include": ["reasoning.encrypted_content"], "prompt_cache_key": "k", "parallel_tool_calls": True}),
+    (RESPONSES, {"text": {"format": {"type": "json_schema", "name": "f", "schema": {}}}, "new": {"a": 1}}),
+    (RESPONSES, {"tools": [{"type": "function", "name": "f"}, {"type": "custom", "name": "g"}]}),
+    (RESPONSES, {"tools": [{"type": "shell", "environment": {"type": "local"}}], "tool_choice": {"type": "shell"}}),
+    (RESPONSES, {"input": "hello", "service_tier": "auto", "metadata": None, "web_search_options": None}),
+    (
+        RESPONSES,
+        {
+            "input": [
+                {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "x"}]},
+                {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA"},
+                {"type": "function_call", "call_id": "1", "name": "f", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_text", "text": "x"}]},
+                {"type": "shell_call_output", "call_id": "1", "output": [{"stdout": "x", "stderr": ""}]},
+            ]
+        },
+    ),
     (ANTHROPIC, {"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]}),
     (ANTHROPIC, {"tools": [{"name": "f", "input_schema": {}}, {"type": "custom", "name": "g", "input_schema": {}}]}),
     (ANTHROPIC, {"context_management": {"edits": [{"type": "clear_thinking_20251015"}]}}),
@@ -170,7 +260,7 @@ ORDINARY: list[tuple[WireFormat, dict[str, Any]]] = [
 def test_ordinary_requests_are_forwarded_with_nothing_else_changed(wire: WireFormat, fields: dict[str, Any]) -> None:
     body = a_body(wire, **fields)
     sent = msgspec.json.decode(wire.rewrite(parse(wire, body), "backend-model", 77))
-    assert sent == {**msgspec.json.decode(body), "model": "backend-model", "max_tokens": 77}
+    assert sent == {**msgspec.json.decode(body), "model": "backend-model", limit_of(wire): 77}
 
 
 def test_the_newer_name_of_the_limit_is_kept() -> None:
@@ -186,18 +276,58 @@ def test_both_names_of_the_limit_are_ambiguous() -> None:
         parse(OPENAI, a_body(OPENAI, max_completion_tokens=500, max_tokens=500))
 
 
-def test_the_prompt_is_bounded_by_its_bytes() -> None:
+def prompt_bound(wire: WireFormat, **fields: Any) -> int:
+    bound = parse(wire, a_body(wire, **fields)).prompt_tokens_bound
+    assert bound is not None
+    return bound
+
+
+@EACH_FORMAT
+@pytest.mark.parametrize("text", ["hello", "ü" * 1000, "\n" * 1000, '"' * 1000, "\x00" * 10, "🦊" * 100])
+def test_the_prompt_is_bounded_by_its_bytes(wire: WireFormat, text: str) -> None:
     """No byte-level tokenizer makes more tokens than bytes; quotes, escapes and structure only add to the bound."""
-    for text in ("hello", "ü" * 1000, "\n" * 1000, '"' * 1000, "\x00" * 10, "🦊" * 100):
-        for wire in (OPENAI, ANTHROPIC):
-            call = parse(wire, a_body(wire, messages=[{"role": "user", "content": text}] * 3))
-            assert call.prompt_tokens_bound >= 3 * (len(text.encode()) + 16)
+    prompt = {"input" if wire is RESPONSES else "messages": [{"role": "user", "content": text}] * 3}
+    assert prompt_bound(wire, **prompt) >= 3 * (len(text.encode()) + 16)
 
 
-def test_tools_and_schemas_are_part_of_the_prompt() -> None:
-    tool = {"type": "function", "function": {"name": "f", "description": "x" * 1000}}
-    schema = {"type": "json_schema", "json_schema": {"name": "x" * 1000}}
-    plain = parse(OPENAI, a_body(OPENAI)).prompt_tokens_bound
-    assert parse(OPENAI, a_body(OPENAI, tools=[tool])).prompt_tokens_bound > plain + 1000
-    assert parse(OPENAI, a_body(OPENAI, response_format=schema)).prompt_tokens_bound > plain + 1000
-    assert parse(ANTHROPIC, a_body(ANTHROPIC, system="x" * 1000)).prompt_tokens_bound > plain + 1000
+LONG = "x" * 1000
+PARTS_OF_THE_PROMPT: list[tuple[WireFormat, dict[str, Any]]] = [
+    (OPENAI, {"tools": [{"type": "function", "function": {"name": "f", "description": LONG}}]}),
+    (OPENAI, {"response_format": {"type": "json_schema", "json_schema": {"name": LONG}}}),
+    (OPENAI, {"documents": [{"text": LONG}]}),  # a field that the gateway does not know
+    (RESPONSES, {"instructions": LONG}),
+    (RESPONSES, {"tools": [{"type": "function", "name": "f", "description": LONG}]}),
+    (RESPONSES, {"text": {"format": {"type": "json_schema", "schema": {"description": LONG}}}}),
+    (RESPONSES, {"new": LONG}),
+    (ANTHROPIC, {"system": LONG}),
+    (ANTHROPIC, {"new": LONG}),
+]
+
+
+@pytest.mark.parametrize(("wire", "fields"), PARTS_OF_THE_PROMPT)
+def test_whatever_may_reach_the_model_is_part_of_the_prompt(wire: WireFormat, fields: dict[str, Any]) -> None:
+    assert prompt_bound(wire, **fields) > prompt_bound(wire) + len(LONG)
+
+
+NOT_ALL_IN_THE_REQUEST: list[dict[str, Any]] = [
+    {"previous_response_id": "resp_1"},
+    {"conversation": "conv_1"},
+    {"prompt": {"id": "pmpt_1"}},
+    {"input": [{"type": "item_reference", "id": "msg_1"}]},
+    {"input": [{"id": "msg_1"}]},
+    {"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]},
+    {"input": [{"type": "compaction", "encrypted_content": "gAAAA"}]},
+    {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]}]},
+    {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "https://example.test/i.png"}]}]},
+    {"input": [{"type": "function_call_output", "output": [{"type": "input_image", "file_id": "file_1"}]}]},
+]
+
+
+@pytest.mark.parametrize("fields", NOT_ALL_IN_THE_REQUEST)
+def test_what_the_provider_has_stored_may_fill_the_context(fields: dict[str, Any]) -> None:
+    assert parse(RESPONSES, a_body(RESPONSES, **fields)).prompt_tokens_bound is None
+
+
+def test_a_stored_prompt_brings_no_tools_of_its_own() -> None:
+    call = parse(RESPONSES, a_body(RESPONSES, prompt={"id": "pmpt_1"}))
+    assert msgspec.json.decode(RESPONSES.rewrite(call, "m", 77))["tools"] == []

@@ -158,3 +158,35 @@ def test_refusals_name_their_reason() -> None:
     result = ledger.open(path="session/team-a/s-3", parent=TEAM)
     assert isinstance(result, Refused)
     assert (result.reason, result.account) == (RefusalReason.ACCOUNT_REMOVED, ORGANISATION)
+
+
+# -- rates
+
+
+@pytest.mark.parametrize("more", [1, 50])
+def test_a_rate_never_refuses_an_extension_and_its_excess_delays_the_next_admission(more: int) -> None:
+    ledger = a_ledger(a_limit(10, Window.MINUTE))
+    ledger.reserve(calls(10), hold="h")
+    assert ledger.extend(1, calls(more)) == Granted(calls(more))
+    assert ledger.limit_usage(TEAM) == (0, 10 + more)
+    assert isinstance(ledger.reserve(calls(1)), Wait)
+    ledger.settle(calls(10 + more))
+    assert isinstance(ledger.reserve(calls(1)), Wait), "it was used in this minute"
+    ledger.pass_time(MINUTE_MS)
+    assert ledger.reserve(calls(10)) == Granted(calls(10))
+
+
+def test_an_extension_is_held_up_by_every_other_window() -> None:
+    ledger = a_ledger(a_limit(5, Window.MINUTE), a_limit(12, Window.HOUR))
+    ledger.reserve(calls(5), hold="h")
+    assert isinstance(ledger.extend(1, calls(13)), Refused)
+    assert isinstance(ledger.extend(1, calls(8)), Wait)
+    assert ledger.extend(1, calls(8), calls(1)) == Granted(calls(7))
+
+
+def test_a_rate_in_shadow_would_not_have_refused_an_extension() -> None:
+    ledger = a_ledger()
+    limits = (a_limit(5, Window.MINUTE),)
+    ledger.do(wire.PutAccount(TEAM, limits, ORGANISATION, enforcement=wire.Enforcement.SHADOW), "operator")
+    ledger.reserve(calls(5), hold="h")
+    assert ledger.extend(1, calls(8)) == Granted(calls(8))

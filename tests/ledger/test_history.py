@@ -6,7 +6,8 @@ import io
 import msgspec
 import pytest
 
-from ambit.ledger.amounts import Amount, Window
+from ambit.ledger.amounts import Amount, Vector, Window
+from ambit.ledger.ended_windows import EndedWindows
 from ambit.ledger.history import (
     SessionUsage,
     UnknownGrouping,
@@ -17,7 +18,8 @@ from ambit.ledger.history import (
     windows_of,
 )
 from ambit.ledger.records import Record
-from ambit.ledger.windows import LIFETIME, Span
+from ambit.ledger.running import Ended
+from ambit.ledger.windows import Span
 from ambit.ledger.wire import WindowSpent
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger.builders import AGENT, DAY_MS, HOUR_MS, NOON_MS, ORGANISATION, TEAM, calls, tokens
@@ -26,9 +28,12 @@ TODAY, TOMORROW = Span(NOON_MS, NOON_MS + DAY_MS), Span(NOON_MS + DAY_MS, NOON_M
 
 
 def a_window(amount: Amount, span: Span = TODAY, window: Window = Window.DAY) -> Record:
-    record = window_record(TEAM, window, span, amount.vector(), NOON_MS)
-    assert record is not None
-    return record
+    return a_record(window, span, amount.vector())
+
+
+def a_record(window: Window, span: Span, spent: Vector) -> Record:
+    assert span.end_ms is not None
+    return window_record(TEAM, Ended(window, span.start_ms, span.end_ms, spent), NOON_MS)
 
 
 def a_session(name: str, amount: Amount, *, user: str = "ada", label: str = "", budget: str = TEAM) -> SessionUsage:
@@ -50,8 +55,7 @@ def test_what_is_settled_late_is_added_to_the_window_that_granted_it() -> None:
 
 
 def test_a_correction_takes_back_what_was_charged_too_much() -> None:
-    correction = window_record(TEAM, Window.DAY, TODAY, {1: -4}, NOON_MS)
-    assert correction is not None
+    correction = a_record(Window.DAY, TODAY, {1: -4})
     (found,) = windows_of([a_window(tokens(10)), correction])
     assert found.spent == tokens(6)
 
@@ -63,14 +67,27 @@ def test_windows_are_told_apart_and_asked_for_by_kind() -> None:
     assert [each.spent for each in windows_of(records, Window.HOUR)] == [calls(1)]
 
 
-@pytest.mark.parametrize(
-    ("window", "span", "spent"),
-    [(Window.MINUTE, TODAY, {1: 5}), (Window.LIFETIME, LIFETIME, {1: 5}), (Window.DAY, TODAY, {})],
-)
-def test_rates_lifetimes_and_windows_without_usage_are_not_kept(
-    window: Window, span: Span, spent: dict[int, int]
-) -> None:
-    assert window_record(TEAM, window, span, spent, NOON_MS) is None
+def test_what_was_taken_off_twice_leaves_nothing_and_can_be_said() -> None:
+    """By somebody's adjustment, and once the true usage of a lost hold was known."""
+    correction = a_record(Window.DAY, TODAY, {1: -14})
+    (found,) = windows_of([a_window(tokens(10)), correction])
+    assert found.spent == Amount()
+    assert msgspec.json.decode(msgspec.json.encode(found), type=WindowSpent) == found
+
+
+@pytest.mark.parametrize(("window", "spent"), [(Window.MINUTE, {1: 5}), (Window.DAY, {})])
+def test_rates_and_windows_without_usage_are_not_kept(window: Window, spent: Vector) -> None:
+    noted = EndedWindows()
+    noted.note(TEAM, Ended(window, NOON_MS, NOON_MS + DAY_MS, spent))
+    assert not noted
+
+
+def test_what_cancels_itself_out_is_not_recorded() -> None:
+    noted = EndedWindows()
+    for amount in (5, -5):
+        noted.note(TEAM, Ended(Window.DAY, NOON_MS, NOON_MS + DAY_MS, {1: amount}))
+    assert not noted
+    assert not list(noted.of(TEAM))
 
 
 def test_a_sessions_usage_is_its_records_together() -> None:

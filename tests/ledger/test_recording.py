@@ -1,6 +1,8 @@
 """What the tree has recorded beside its changes: the audit, and what was spent in windows that ended."""
 
-from ambit.ledger import wire
+import pytest
+
+from ambit.ledger import snapshot, wire
 from ambit.ledger.amounts import Amount, Resource, Window
 from ambit.ledger.audit import (
     AnyEntry,
@@ -20,16 +22,18 @@ from ambit.ledger.audit import (
     entry_of,
     verify,
 )
-from ambit.ledger.changes import ClockDoubted, RestoreBegun
+from ambit.ledger.changes import ClockDoubted, Codec, RestoreBegun
 from ambit.ledger.history import windows_of
 from ambit.ledger.records import Record, RecordKind
 from ambit.ledger.snapshot import restore, take
+from ambit.ledger.tree import Tree
 from ambit.ledger.wire import Enforcement, TopUp
 from tests.ledger.builders import (
     AGENT,
     DAY_MS,
     HOUR_MS,
     MINUTE_MS,
+    NOON_MS,
     ORGANISATION,
     SESSION,
     TEAM,
@@ -146,8 +150,8 @@ def test_the_chain_goes_on_through_a_restart_from_a_snapshot() -> None:
 
 def spend(ledger: Ledger, amount: Amount) -> None:
     hold = f"spent-{len(ledger.journal)}"
-    ledger.reserve(amount, hold=hold)
-    ledger.settle(amount, hold)
+    assert ledger.reserve(amount, hold=hold) == wire.Granted(amount)
+    assert ledger.settle(amount, hold) == wire.Settled()
 
 
 def test_what_a_window_has_seen_is_recorded_once_when_it_is_over() -> None:
@@ -208,3 +212,108 @@ def test_an_account_that_spent_nothing_has_no_history() -> None:
     assert history(ledger, TEAM) == []
     state = ledger.tree.state
     assert restore(take(state, state.now_ms)).audit_head == state.audit_head
+
+
+# -- what is charged late
+
+
+def extended_by_the_hour(ledger: Ledger, hours: int) -> None:
+    """A hold of one call that gets one more at the half of each hour."""
+    ledger.reserve(calls(1), hold="long", expires_in_ms=DAY_MS)
+    ledger.now_ms += HOUR_MS // 2
+    for sequence in range(1, hours + 1):
+        for part in (1, 2):  # within a minute, and in another minute of the hour
+            ledger.extend(2 * sequence + part, calls(1), hold="long", expires_in_ms=DAY_MS)
+            ledger.now_ms += MINUTE_MS
+        ledger.now_ms += HOUR_MS - 2 * MINUTE_MS
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_each_increment_of_a_long_hold_is_charged_to_the_hour_that_granted_it(restarted: bool) -> None:
+    ledger = a_ledger()
+    extended_by_the_hour(ledger, 5)
+    if restarted:
+        ledger.restart(ledger.through_snapshot(ledger.replayed()))
+    ledger.settle(calls(8), "long")
+    assert history(ledger, TEAM, Window.HOUR) == [(Window.HOUR, calls(each)) for each in (3, 2, 2, 1)]
+    assert history(ledger, TEAM, Window.DAY) == []
+    ledger.pass_time(DAY_MS)
+    ledger.usage(TEAM)
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(8))]
+    assert history(ledger, TEAM, Window.HOUR) == [(Window.HOUR, calls(each)) for each in (3, 2, 2, 1)]
+
+
+def test_the_increments_of_this_hour_are_charged_to_it_while_it_runs() -> None:
+    ledger = a_ledger(a_limit(100, Window.HOUR))
+    extended_by_the_hour(ledger, 3)
+    ledger.extend(100, calls(5), hold="long", expires_in_ms=DAY_MS)
+    assert ledger.limit_usage(TEAM) == (0, 5)
+    ledger.settle(calls(9), "long")
+    assert ledger.limit_usage(TEAM) == (2, 0), "7 were granted before: they are filled first"
+    assert history(ledger, TEAM, Window.HOUR) == [(Window.HOUR, calls(each)) for each in (3, 2, 2)]
+
+
+def test_a_window_that_ended_before_a_snapshot_is_recorded_once_after_it() -> None:
+    """The snapshot's process turns windows that the writer has not looked at."""
+    ledger = a_ledger()
+    spend(ledger, calls(3))
+    ledger.now_ms += 13 * HOUR_MS
+    ledger.restart(ledger.through_snapshot(ledger.replayed()))
+    spend(ledger, calls(4))
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(3))]
+    ledger.pass_time(DAY_MS)
+    ledger.usage(TEAM)
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(3)), (Window.DAY, calls(4))]
+
+
+def test_what_was_recorded_after_a_snapshot_is_not_recorded_again_after_a_crash() -> None:
+    ledger = a_ledger()
+    spend(ledger, calls(3))
+    ledger.now_ms += 13 * HOUR_MS
+    kept = list(snapshot.take(ledger.replayed().state, ledger.now_ms))
+    after = len(ledger.journal)
+    spend(ledger, calls(4))
+    tree = Tree(snapshot.restore(kept))
+    for batch in ledger.journal[after:]:
+        tree.replay(Codec.decode(batch))
+    ledger.restart(tree)
+    ledger.usage(TEAM)
+    ledger.usage(AGENT)
+    assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(3))]
+    assert history(ledger, AGENT, Window.DAY) == [(Window.DAY, calls(3))]
+
+
+def test_a_late_charge_belongs_to_the_window_that_ran_then_whatever_the_zone_is_now() -> None:
+    """Noon in UTC is in the Day that ends at midnight there, though the account is in Tokyo by then."""
+    ledger = a_ledger()
+    spend(ledger, calls(1))
+    ledger.reserve(calls(2), hold="utc", expires_in_ms=DAY_MS)
+    ledger.budget(parent=ORGANISATION, zone="Asia/Tokyo")
+    ledger.pass_time(13 * HOUR_MS)
+    spend(ledger, calls(4))  # in the Day from UTC's midnight to Tokyo's
+    ledger.reserve(calls(8), hold="between", expires_in_ms=DAY_MS)
+    ledger.pass_time(DAY_MS - HOUR_MS)
+    ledger.settle(calls(2), "utc")
+    ledger.pass_time(16 * HOUR_MS)
+    ledger.settle(calls(8), "between")
+    records = [each for each in ledger.records if each.kind is RecordKind.WINDOW and each.path == TEAM]
+    days = windows_of(records, Window.DAY)
+    assert [each.spent for each in days] == [calls(3), calls(12)]
+    midnight_ms = NOON_MS + 12 * HOUR_MS
+    assert [(each.start_ms, each.end_ms) for each in days] == [
+        (midnight_ms - DAY_MS, midnight_ms),
+        (midnight_ms, midnight_ms + DAY_MS + 15 * HOUR_MS),
+    ]
+
+
+def test_an_adjustment_and_a_correction_of_the_same_loss_leave_no_window_below_nothing() -> None:
+    ledger = a_ledger(a_limit(20, Window.DAY))
+    spend(ledger, calls(10))
+    ledger.pass_time(12 * HOUR_MS)
+    ledger.reserve(calls(6), hold="lost#1", expires_in_ms=1000)
+    ledger.pass_time(1000)
+    ledger.do(wire.Adjust(TEAM, Resource.MODEL_CALLS, -6, "they told us", "ada"), "operator")
+    assert ledger.limit_usage(TEAM) == (0, 0)
+    assert ledger.settle(calls(1), "lost#1") == wire.Settled()
+    assert ledger.limit_usage(TEAM) == (0, 0), "a window below nothing would allow more than its limit"
+    assert isinstance(ledger.reserve(calls(21)), wire.Refused)

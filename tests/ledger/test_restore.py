@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Awaitable
 from pathlib import Path
 
 import msgspec
@@ -12,11 +13,13 @@ import pytest
 
 from ambit.ledger import backup, wire
 from ambit.ledger.amounts import Amount
+from ambit.ledger.client import LedgerNotResumed
 from ambit.ledger.http_exchange import HttpLedger
 from ambit.ledger.journal import Batch, Source
 from ambit.ledger.journal.postgres import PostgresSource
 from ambit.ledger.journal.sqlite import SqliteSource
 from ambit.ledger.records import Record, RecordKind
+from ambit.telemetry.reasons import SessionEnd
 from tests.ledger.postgres_servers import postgres
 from tests.ledger.server import Server, running
 from tests.ledger.test_crashes import BUDGET, ONE, Load, counted, prepare, session_of
@@ -67,6 +70,26 @@ async def test_a_restored_ledger_refuses_until_it_is_told_what_was_spent(tmp_pat
         assert answer == wire.Resumed()
         assert await counted(server) == (8 * 5 + 7, 0)
         assert isinstance(await client.reserve(asked), wire.Granted)
+
+
+async def test_to_whoever_asks_for_no_hold_a_restored_ledger_is_one_that_is_away(tmp_path: Path) -> None:
+    # Operator and gateway wait for a ledger that is away, and have to be there when it is resumed.
+    stream = await a_ledger_that_spent(tmp_path / "data", calls=1)
+    backup.restore(embedded(tmp_path / "again"), io.BytesIO(stream))
+    async with running(tmp_path / "again") as server, server.client() as client, server.client("operator") as operator:
+        asked: list[Awaitable[object]] = [
+            client.usage(wire.GetUsage(BUDGET)),
+            client.sessions(wire.ListSessions(BUDGET)),
+            client.settle(wire.Settle(client.next_id(), ONE)),
+            client.close(wire.Close(session_of(0), SessionEnd.COMPLETED, "")),
+            operator.put_account(wire.PutAccount(BUDGET)),
+            operator.kill(wire.Kill(BUDGET, "enough", "ada")),
+        ]
+        for each in asked:
+            with pytest.raises(LedgerNotResumed, match="ambit ledger resume"):
+                await each
+        await operator.resume(wire.Resume("nobody knows", "ann", (), forget=True))
+        assert isinstance(await operator.usage(wire.GetUsage(BUDGET)), wire.Usage)
 
 
 async def test_it_goes_on_refusing_after_a_crash(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Window
 from ambit.ledger.changes import Codec
 from ambit.ledger.events import events_of
-from ambit.ledger.history import sessions_of
+from ambit.ledger.history import sessions_of, to_csv
 from ambit.ledger.records import RecordKind
 from ambit.ledger.state import FOLD_AFTER_MS
 from ambit.ledger.wire import Invalid, Killed, Opened, Refused, SessionClosed, Sessions, State, UnknownAccount
@@ -14,6 +14,7 @@ from ambit.telemetry.reasons import SessionEnd
 from tests.ledger.builders import (
     AGENT,
     HOUR_MS,
+    NOTHING,
     ORGANISATION,
     OTHER,
     SESSION,
@@ -243,3 +244,26 @@ def test_an_expired_hold_is_corrected_after_its_session_has_folded() -> None:
     ledger.restart(ledger.through_snapshot())
     assert ledger.settle(tokens(4), "gateway-1#1") == wire.Settled()
     assert (ledger.usage(AGENT).spent, ledger.usage(ORGANISATION).spent) == (tokens(4), tokens(4))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("used", [tokens(4), NOTHING])
+def test_a_correction_after_its_session_has_folded_is_in_the_sessions_usage(restarted: bool, used: Amount) -> None:
+    ledger = a_ledger()
+    ledger.reserve(tokens(9), hold="gateway-1#1", expires_in_ms=1000)
+    ledger.pass_time(1000)
+    ledger.close()
+    ledger.pass_time(2 * FOLD_AFTER_MS)
+    if restarted:
+        ledger.restart(ledger.through_snapshot())
+    if used == NOTHING:
+        ledger.release("gateway-1#1")
+    else:
+        ledger.settle(used, "gateway-1#1")
+    (usage,) = sessions_of(ledger.records)
+    assert (usage.path, usage.agent, usage.reason) == (SESSION, AGENT, SessionEnd.COMPLETED)
+    assert Amount.of(usage.spent) == used
+    line = next(row for row in to_csv(sessions_of(ledger.records), ["agent"]) if row.startswith("team-a/researcher"))
+    assert f",{used.tokens}," in line
+    (correction,) = (each for each in ledger.records if each.kind is RecordKind.AUDIT and b"Correction" in each.body)
+    assert correction.path == SESSION

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from ambit.ledger import wire
@@ -100,6 +101,23 @@ async def test_a_writer_that_was_stopped_for_longer_than_every_timeout_answers_n
                 await late.usage(wire.GetUsage(BUDGET))
         assert await counted(client) == before
         assert found.ready is new
+
+
+async def test_a_past_writer_says_nothing_to_those_who_listen(cluster: PostgresCluster, tmp_path: Path) -> None:
+    headers = {"Authorization": "Bearer user-gateway"}
+    async with replicas(tmp_path, cluster.address()) as found, found.client("operator") as client:
+        old = await found.writer()
+        address = f"{old.url}/v1/events?silenceMs=1000"
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with found.http.get(address, headers=headers, timeout=timeout) as listening:
+            await listening.content.readline()
+            old.process.send_signal(signal.SIGSTOP)
+            await found.writer(other_than=old)
+            await client.put_account(wire.PutAccount(BUDGET))  # it is the other's to tell of
+            listening.content.read_nowait()  # what it had said before
+            old.process.send_signal(signal.SIGCONT)
+            async with asyncio.timeout(30):
+                assert await listening.content.read() == b"", "a past writer speaks"
 
 
 async def test_postgres_may_crash_and_come_back_under_load(cluster: PostgresCluster, tmp_path: Path) -> None:

@@ -135,11 +135,10 @@ class ModelAccount:
                 return running
         raise KeyError(f"the model does not count {window} of {self.path}")
 
-    @property
-    def enforced(self) -> tuple[Limit, ...]:
-        """The limits that refuse."""
+    def bounds(self, extends: bool) -> tuple[Limit, ...]:
+        """The limits that refuse: a hold that is extended is not held up by a rate."""
         shadow = self.put is not None and self.put.enforcement is wire.Enforcement.SHADOW
-        return () if shadow else self.limits
+        return () if shadow else tuple(each for each in self.limits if not (extends and each.window is Window.MINUTE))
 
     @property
     def acts(self) -> bool:
@@ -419,15 +418,14 @@ class Model:
             return
         if op.sequence <= hold.sequence or isinstance(result, wire.ErrorResult):
             return
-        if self._admitted(hold.chain, op.id, op.want.vector(), op.at_least.vector(), result) and isinstance(
-            result, wire.Granted
-        ):
+        want, at_least = op.want.vector(), op.at_least.vector()
+        if self._admitted(hold.chain, op.id, want, at_least, result, extends=True) and isinstance(result, wire.Granted):
             hold.sequence, hold.speculative = op.sequence, False
             hold.expires_ms = self.now_ms + op.expires_in_ms
             amount = result.amount.vector()
             hold.parts.append(Part(self.now_ms, amount, {}))
             self._heard(op.id)
-            self._hold(hold.chain, amount)
+            self._hold(hold.chain, amount, extends=True)
 
     def _settle(self, op: wire.Settle, result: wire.AnyResult | None) -> None:
         hold = self.holds.get(op.id)
@@ -503,6 +501,8 @@ class Model:
                     if part.granted_ms >= running.span.start_ms:
                         for index, value in share.items():
                             running.spent[index] += value - part.charged.get(index, 0)
+                            if correction and running.window is not Window.LIFETIME:
+                                running.spent[index] = max(running.spent[index], 0)  # an `adjust` took it off already
                         if not correction:
                             for index, value in part.amount.items():
                                 running.held[index] -= value
@@ -523,12 +523,12 @@ class Model:
             if not session.open_holds:
                 self._quiet(session)
 
-    def _hold(self, chain: tuple[ModelAccount, ...], amount: Vector) -> None:
+    def _hold(self, chain: tuple[ModelAccount, ...], amount: Vector, extends: bool = False) -> None:
         for account in chain:
             for running in account.running:
                 for index, value in amount.items():
                     running.held[index] += value
-            for limit in account.enforced:
+            for limit in account.bounds(extends):
                 index = INDEX[limit.resource]
                 if index in amount:
                     at = account.at(limit.window)
@@ -548,6 +548,7 @@ class Model:
         at_least: Vector,
         result: wire.AnyResult | None,
         speculative: bool = False,
+        extends: bool = False,
     ) -> bool:
         """Whether it was granted; what is wrong with that, or with the refusal, is a problem."""
         for account in chain:
@@ -557,7 +558,7 @@ class Model:
                 self.problems.append(f"{hold_id}: {result} on what has ended or was removed")
             return False
         final, waits, room = False, False, dict(want)
-        for bound, limit in ((account, limit) for account in chain for limit in account.enforced):
+        for bound, limit in ((account, limit) for account in chain for limit in account.bounds(extends)):
             index = INDEX[limit.resource]
             if index not in want:
                 continue

@@ -30,10 +30,11 @@ class Plan:
 
 def plan(body: Json, script: Script) -> Plan:
     """What the script makes of a request."""
-    allowed = body.get("max_completion_tokens") or body.get("max_tokens") or script.tokens
+    limits = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+    allowed = next((body[name] for name in limits if body.get(name)), script.tokens)
     options: Json = body.get("stream_options") or {}
     output = script.tokens if script.ignore_max else min(script.tokens, allowed)
-    prompt = len(msgspec.json.encode([body.get("messages"), body.get("system"), body.get("tools")]))
+    prompt = len(msgspec.json.encode([body.get(name) for name in ("messages", "input", "system", "tools")]))
     return Plan(
         script=script,
         model=str(body["model"]),
@@ -171,6 +172,3 @@ class Anthropic:
     @staticmethod
     def error(status: int) -> Json:
         return {"type": "error", "error": {"type": "scripted", "message": f"scripted {status}"}}
-
-
-Format = type[OpenAI] | type[Anthropic]

@@ -10,8 +10,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from tests.model_server.formats import Anthropic, Format, OpenAI, Plan, plan
+from tests.model_server.formats import Anthropic, OpenAI, Plan, plan
+from tests.model_server.responses import Responses
 from tests.model_server.script import Script, script_of
+
+Format = type[OpenAI] | type[Anthropic] | type[Responses]
 
 
 @dataclass(eq=False)
@@ -60,6 +63,7 @@ class ModelServer:
         app.add_routes(
             [
                 web.post("/{base:.*}v1/chat/completions", self._openai),
+                web.post("/{base:.*}v1/responses", self._responses),
                 web.post("/{base:.*}v1/messages", self._anthropic),
                 web.get("/received", self._list_received),
                 web.delete("/received", self._forget_received),
@@ -70,6 +74,9 @@ class ModelServer:
 
     async def _openai(self, request: web.Request) -> web.StreamResponse:
         return await self._call(request, OpenAI)
+
+    async def _responses(self, request: web.Request) -> web.StreamResponse:
+        return await self._call(request, Responses)
 
     async def _anthropic(self, request: web.Request) -> web.StreamResponse:
         return await self._call(request, Anthropic)

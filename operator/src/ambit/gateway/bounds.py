@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ambit.gateway.models.wire_format import SMALLEST_USEFUL_OUTPUT_TOKENS, Call, TokenUsage
+from ambit.gateway.models.wire_format import SMALLEST_USEFUL_OUTPUT_TOKENS, Billing, Call, TokenUsage
 from ambit.ledger.amounts import Amount
 from ambit.policy import RouteBinding
 from ambit.policy.price import cost_nanos, worst_cost_nanos
@@ -27,11 +27,17 @@ class CallBound:
 
 def bound(call: Call, route: RouteBinding) -> CallBound:
     """The most that a call may use, by what is known before it is sent."""
-    input_tokens = min(call.prompt_tokens_bound + route.prompt_overhead_tokens, route.context_tokens)
-    most = min(route.max_output_tokens, route.context_tokens)
+    if call.billing is Billing.NOTHING:
+        free = Amount(model_calls=1)
+        return CallBound(want=free, at_least=free, input_tokens=0, output_tokens=0, least_output_tokens=0)
+    input_tokens = call.prompts * route.context_tokens
+    if call.prompt_tokens_bound is not None:
+        input_tokens = min(input_tokens, call.prompt_tokens_bound + call.prompts * route.prompt_overhead_tokens)
+    most = min(route.max_output_tokens, route.context_tokens) if call.billing is not Billing.INPUT else 0
     if call.asked_output_tokens is None:
-        estimated_input = call.prompt_tokens_bound // BYTES_PER_TOKEN_ESTIMATE
-        output = max(1, min(most, route.context_tokens - estimated_input))
+        # A prompt that is not all in the request leaves its output as much as the model writes at all.
+        estimated_input = (call.prompt_tokens_bound or 0) // BYTES_PER_TOKEN_ESTIMATE
+        output = max(min(1, most), min(most, route.context_tokens - estimated_input))
     else:
         output = min(call.asked_output_tokens, most)
     least = max(min(output, SMALLEST_USEFUL_OUTPUT_TOKENS), min(output, call.floor_output_tokens))
@@ -49,6 +55,8 @@ def granted_output_tokens(call: Call, route: RouteBinding, bounded: CallBound, g
 
     At least `least_output_tokens`, since at least `at_least` was granted.
     """
+    if call.billing is not Billing.INPUT_AND_OUTPUT:
+        return 0
     most = min(granted.tokens - bounded.input_tokens, granted.output_tokens)
     output = min(bounded.output_tokens, most // call.choices)
     if route.price.output_picos > 0:

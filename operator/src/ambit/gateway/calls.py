@@ -151,7 +151,9 @@ class Calls:
         body = wire.rewrite(call, route.model, output_tokens)
         origin = Origin.of(route.url)
         base_path = route.url.split("://", 1)[1].partition("/")[2]
-        target = f"/{base_path}{wire.target(request)}" if base_path else wire.target(request)
+        target = wire.target(request, route.model)
+        if base_path:
+            target = f"/{base_path}{target}"
         headers: Headers = (
             (b"host", origin.authority.encode("idna" if not origin.authority.isascii() else "ascii")),
             *forwarded_headers(request.headers),

@@ -1,13 +1,12 @@
 """The listeners' side of the data path: which path means what, and how a refusal looks there."""
 
 import logging
-from typing import Final, Protocol
+from typing import Protocol
 
 from ambit.gateway.calls import Calls
 from ambit.gateway.identity.session_directory import Session
-from ambit.gateway.models.anthropic_messages import AnthropicMessages
-from ambit.gateway.models.openai_chat import OpenAIChat
-from ambit.gateway.models.wire_format import RefusedCall, WireFormat
+from ambit.gateway.models.surfaces import ModelQuestion, asked_for, surface_of
+from ambit.gateway.models.wire_format import RefusedCall, Surface
 from ambit.gateway.routes.allowed_models import AllowedModels
 from ambit.gateway.server.connection import Exchange
 from ambit.gateway.server.http import Request, Response
@@ -16,10 +15,6 @@ from ambit.telemetry import metrics
 from ambit.telemetry.reasons import Refusal
 
 _log = logging.getLogger(__name__)
-
-OPENAI: Final = OpenAIChat()
-ANTHROPIC: Final = AnthropicMessages()
-FORMATS: Final[tuple[WireFormat, ...]] = (OPENAI, ANTHROPIC)
 
 
 class Identifier(Protocol):
@@ -39,13 +34,13 @@ class DataPath:
         self._models = models
 
     async def handle(self, request: Request, exchange: Exchange) -> None:
-        wire = _format_of(request.path)
+        surface = surface_of(request.path)
         try:
-            await self._serve(wire, request, exchange)
+            await self._serve(surface, request, exchange)
         except RefusedCall as refusal:
             _count(refusal)
             if not exchange.started:
-                exchange.respond(wire.refuse(refusal))
+                exchange.respond(surface.refuse(refusal))
         except Exception:  # noqa: BLE001 -- the edge of the process: logged whole, the client is told that it was us
             _log.exception("%s %s failed", request.method, request.path)
             refusal = RefusedCall(500, Refusal.INTERNAL, "the gateway failed; its log says more")
@@ -53,7 +48,7 @@ class DataPath:
             if exchange.started:
                 exchange.abort()
             else:
-                exchange.respond(wire.refuse(refusal))
+                exchange.respond(surface.refuse(refusal))
 
     def refuse(self, path: str, refusal: BadRequest) -> Response:
         """The answer to a request that could not be read."""
@@ -64,34 +59,35 @@ class DataPath:
             refusal.status, reason, refusal.message, retry_after_s=1 if refusal.status == 503 else None
         )
         _count(refused)
-        return _format_of(path).refuse(refused)
+        return surface_of(path).refuse(refused)
 
-    async def _serve(self, wire: WireFormat, request: Request, exchange: Exchange) -> None:
+    async def _serve(self, surface: Surface, request: Request, exchange: Exchange) -> None:
         if not request.is_origin_form:
             await self._identifier.identify(request)
             raise RefusedCall(
                 403, Refusal.HOST_NOT_ALLOWED, f"{_host(request)} is not allowed: nothing but the gateway is reachable"
             )
-        path = request.path
-        if request.method == "HEAD" and path == "/":
+        if request.method == "HEAD" and request.path == "/":
             exchange.respond(Response(200, (), b""))
-        elif request.method == "POST" and path == wire.prefix + wire.call_path:
-            session = await self._identifier.identify(request)
-            await self._calls.serve(wire, request, session, exchange)
-        elif request.method == "GET" and path == wire.prefix + wire.models_path:
-            session = await self._identifier.identify(request)
-            body = wire.model_list(self._models.names(session, wire.provider))
-            exchange.respond(Response(200, ((b"content-type", b"application/json"),), body))
+            return
+        asked = asked_for(surface, request.method, request.path)
+        session = await self._identifier.identify(request)
+        if isinstance(asked, ModelQuestion):
+            exchange.respond(self._models_of(session, surface, asked))
         else:
-            raise RefusedCall(404, Refusal.NOT_FOUND, f"there is no {request.method} {path} at this gateway")
+            await self._calls.serve(asked, request, session, exchange)
 
-
-def _format_of(path: str) -> WireFormat:
-    """The format in whose shape a path is answered; OpenAI's where the path belongs to none."""
-    for wire in FORMATS:
-        if path.startswith(f"{wire.prefix}/"):
-            return wire
-    return OPENAI
+    def _models_of(self, session: Session, surface: Surface, asked: ModelQuestion) -> Response:
+        names = self._models.names(session, surface.provider)
+        if asked.name is None:
+            body = surface.model_list(names)
+        elif asked.name in names:
+            body = surface.model(asked.name)
+        else:
+            known = ", ".join(names) or "none"
+            message = f"model {asked.name!r} is not among this agent's models of this format: {known}"
+            raise RefusedCall(403, Refusal.MODEL_NOT_ALLOWED, message, field="model")
+        return Response(200, ((b"content-type", b"application/json"),), body)
 
 
 def _host(request: Request) -> str:

@@ -3,15 +3,16 @@
 They know how to count, not what is allowed. An idle session is kept small: a million of them are in memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from ambit.ledger.allowance import RUNNING_WINDOWS, Allowance, Bounds, bounds_of, interned, place_of
-from ambit.ledger.amounts import NOTHING, RESOURCES, Limit, Vector, Window, plus
+from ambit.ledger.allowance import KEPT_WINDOWS, RUNNING_WINDOWS, Allowance, Bounds, bounds_of, interned, place_of
+from ambit.ledger.amounts import NOTHING, RESOURCES, Limit, Vector, Window, plus, total
 from ambit.ledger.policy import Policy, has_policy
 from ambit.ledger.running import ZEROS, Ended, Running, begun, following
 from ambit.ledger.timers import NEVER
+from ambit.ledger.windows import Span, window_when
 from ambit.ledger.wire.vocabulary import Confirmation
 from ambit.telemetry.reasons import SessionEnd
 
@@ -24,6 +25,9 @@ NO_HOLDS: "dict[Hold, None]" = {}
 """Shared by all sessions without one. Never altered."""
 NO_CHILDREN: "dict[str, Account]" = {}
 """Shared by all accounts without one. Never altered."""
+
+ZONES_REMEMBERED = 32
+"""How many of an account's time zones are known: late charges find by them which windows they belong to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,14 @@ class Kill:
     confirmed: Confirmation | None = None
 
 
+class Post(NamedTuple):
+    """Signed amounts that are counted on an account, of what was granted at a moment: that decides in which windows."""
+
+    granted_ms: int
+    spent: Vector
+    held: Vector
+
+
 class Account:
     """A node of the tree: a Budget, an Agent, a user of an Agent, or a session. Its path is its identity."""
 
@@ -95,12 +107,15 @@ class Account:
         "turns_at_ms",
         "windows",
         "zone",
+        "zones",
     )
 
     def __init__(self, path: str, allowance: Allowance, zone: str, windows: tuple[Running, ...]) -> None:
         self.path = path
         self.parent: Account | None = None
         self.zone = zone
+        self.zones: tuple[tuple[int, str], ...] = ()
+        """Once it had another: all of them in order, each with the instant from which on."""
         self.policy: Policy | None = None
         self.allow(allowance)
         self.spent: list[int] = [0] * len(RESOURCES)
@@ -136,6 +151,12 @@ class Account:
             self.policy = Policy()
         self.bounds: Bounds = bounds_of(self.limits)
 
+    def set_zone(self, zone: str, at_ms: int) -> None:
+        """Has the windows that begin from now on measured in `zone`. `turn` comes first."""
+        if zone != self.zone:
+            self.zones = (*(self.zones or ((0, self.zone),)), (at_ms, zone))[-ZONES_REMEMBERED:]
+            self.zone = zone
+
     def set_policy(self, policy: Policy) -> None:
         """Sets what it remembers."""
         self.policy = policy
@@ -157,6 +178,11 @@ class Account:
         """When the first of its windows ends."""
         self.begun_ms = max((running.start_ms for running in windows), default=0)
         """When the youngest of them began: what was granted since counts in each of them."""
+
+    def recorded_from_ms(self) -> int:
+        """When the youngest of those windows began of which there will be a history; 0 where it has none."""
+        windows = zip(RUNNING_WINDOWS, self.windows, strict=True) if self.windows else ()
+        return max((running.start_ms for window, running in windows if window in KEPT_WINDOWS), default=0)
 
     def chain(self) -> "tuple[Account, ...]":
         """This account and all above it, nearest first."""
@@ -205,7 +231,7 @@ class Account:
                 windows.append(running)
                 continue
             seen = {index: now - then for index, (now, then) in enumerate(zip(spent, running.spent, strict=True))}
-            ended.append(Ended(self.path, window, running.start_ms, running.end_ms, _without_zeros(seen)))
+            ended.append(Ended(window, running.start_ms, running.end_ms, _without_zeros(seen)))
             windows.append(following(window, running, self.zone, now_ms, spent, held))
         self.set_windows(tuple(windows))
         if self.policy is not None:
@@ -237,11 +263,40 @@ class Account:
             for index, amount in held.items():
                 totals[index] += amount
 
-    def post_before(self, granted_ms: int, spent: Vector, held: Vector) -> None:
+    def post_before(self, posts: "Sequence[Post]") -> None:
         """Takes what was posted out of the windows that began after it was granted: it is not theirs."""
-        self.windows = tuple(
-            running.shifted(spent, held) if granted_ms < running.start_ms else running for running in self.windows
-        )
+        windows: list[Running] = []
+        for running in self.windows:
+            earlier = [post for post in posts if post.granted_ms < running.start_ms]
+            windows.append(
+                running.shifted(total(post.spent for post in earlier), total(post.held for post in earlier))
+                if earlier
+                else running
+            )
+        self.windows = tuple(windows)
+
+    def late(self, posts: "Sequence[Post]") -> Iterator[Ended]:
+        """What of `posts`, oldest first, belongs to windows that are over, of which there is a history."""
+        zones = self.zones or ((0, self.zone),)
+        for window, running in zip(RUNNING_WINDOWS, self.windows, strict=True):
+            if window not in KEPT_WINDOWS:
+                continue
+            span = Span(0, 0)
+            for post in posts:
+                if post.granted_ms >= running.start_ms:
+                    break
+                if span.over(post.granted_ms):
+                    span = window_when(window, zones, post.granted_ms)
+                yield Ended(window, span.start_ms, running.start_ms if span.end_ms is None else span.end_ms, post.spent)
+
+    def level(self) -> None:
+        """Has no window stand below nothing: what was taken off may be more than what it has seen."""
+        for place, running in enumerate(self.windows):
+            below = {index: seen for index, seen in self.spent_in(place).items() if seen < 0}
+            if below:
+                windows = list(self.windows)
+                windows[place] = running.shifted(below, NOTHING)
+                self.windows = tuple(windows)
 
     def rest(self) -> None:
         """Gives back the memory that it needs only while it holds something."""
@@ -250,15 +305,8 @@ class Account:
 
     def adjust(self, amount: Vector) -> None:
         """Corrects what is spent, now, by a signed amount; no window falls below nothing by it."""
-        for place, running in enumerate(self.windows):
-            seen = self.spent_in(place)
-            before = {index: min(seen.get(index, 0) + each, 0) for index, each in amount.items()}
-            if any(before.values()):
-                windows = list(self.windows)
-                windows[place] = running.shifted(before, NOTHING)
-                self.windows = tuple(windows)
-        for index, each in amount.items():
-            self.spent[index] += each
+        self.post(amount, NOTHING)
+        self.level()
 
     def spent_in(self, place: int) -> Vector:
         """What is spent in a window that runs, by its place; of the lifetime, for `LIFETIME_PLACE`."""

@@ -1,10 +1,11 @@
 """Whether there is room: the one place that decides what is admitted. Pure; it changes nothing but windows that end."""
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import NamedTuple, TypeVar
 
 from ambit.ledger.accounts import Account
-from ambit.ledger.allowance import LIFETIME_PLACE, Bound, place_of
+from ambit.ledger.allowance import LIFETIME_PLACE, MINUTE_PLACE, Bound, place_of
 from ambit.ledger.amounts import INDEX, Limit, Vector, Window, describe
 from ambit.ledger.state import State
 from ambit.ledger.wire import Denial, Enforcement, RefusalReason, Refused, Wait
@@ -12,6 +13,17 @@ from ambit.ledger.wire import Denial, Enforcement, RefusalReason, Refused, Wait
 D = TypeVar("D", Refused, Wait, Denial)
 SPECULATIVE_SHARE = 10
 """Speculative holds together may have one part in so many of what an account's limit has left."""
+
+
+class For(Enum):
+    """What room is asked for."""
+
+    ACT = "act"
+    """One that begins."""
+    ACT_TO_COME = "act to come"
+    """One that may come: it gets its share of the room only."""
+    ACT_UNDER_WAY = "act under way"
+    """One that goes on, for which something is held: no rate refuses it, or has it wait."""
 
 
 class Full(NamedTuple):
@@ -30,16 +42,17 @@ def admit(
     want: Vector,
     at_least: Vector,
     now_ms: int,
-    speculative: bool,
+    asked_for: For,
     shadow: list[Denial],
 ) -> Vector | Refused | Full:
     """How much may be held on every account of `chain` at once: at most `want`, at least `at_least`, or why not.
 
     `Refused` where what is spent leaves no room, which nothing but a new window or limit changes; `Full` where room is
     only held by others, or the window is a Minute. Refused comes before Full, and the nearest account before others.
-    What is `speculative` gets its share of the room only. What accounts in Shadow would have refused is added to
-    `shadow`: they stand in nobody's way, and soften no account below or above them.
+    What an act under way takes beyond a Minute's limit delays whatever begins next. What accounts in Shadow would have
+    refused is added to `shadow`: they stand in nobody's way, and soften no account below or above them.
     """
+    speculative, under_way = asked_for is For.ACT_TO_COME, asked_for is For.ACT_UNDER_WAY
     room = want
     full: Full | None = None
     for account in chain:
@@ -55,6 +68,8 @@ def admit(
             need = at_least.get(index, 0)
             for bound in bounds[index]:
                 amount, place, _ = bound
+                if under_way and place == MINUTE_PLACE:
+                    continue
                 free = amount - total if place < 0 else amount - total + windows[place].taken[index]
                 if speculative:
                     free = _share(account, index, free)

@@ -10,6 +10,9 @@ from ambit.ledger.wire.vocabulary import Enforcement, HoldPolicy, TopUp, WhenExh
 
 RUNNING_WINDOWS = tuple(window for window in Window if window is not Window.LIFETIME)
 """The windows that end, in the order in which accounts keep them."""
+KEPT_WINDOWS = frozenset(RUNNING_WINDOWS) - {Window.MINUTE}
+"""Those of which there is a history once they end. A Minute is a rate, and an account has half a million in a year."""
+MINUTE_PLACE = RUNNING_WINDOWS.index(Window.MINUTE)
 LIFETIME_PLACE = -1
 """Where a bound counts that never ends: in the account's totals alone."""
 

@@ -4,6 +4,7 @@ An amount is a vector by resource. Inside the tree it is sparse (`Vector`), beca
 ten; on the wire it is an `Amount`, whose names are the API's.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from operator import ge
 from typing import Annotated
@@ -109,6 +110,15 @@ def plus(a: Vector, b: Vector) -> Vector:
     for index, amount in b.items():
         total[index] = total.get(index, 0) + amount
     return total
+
+
+def total(vectors: Iterable[Vector]) -> Vector:
+    """The sum of all."""
+    found: Vector = {}
+    for vector in vectors:
+        for index, amount in vector.items():
+            found[index] = found.get(index, 0) + amount
+    return found
 
 
 def split(used: Vector, cover: Vector) -> tuple[Vector, Vector]:

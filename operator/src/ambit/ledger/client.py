@@ -32,6 +32,10 @@ class LedgerBusy(LedgerUnavailable):
     """More waits for the ledger than this process keeps. Nothing was sent."""
 
 
+class LedgerNotResumed(LedgerUnavailable):
+    """The ledger was restored from a backup, and answers nothing else until `Resume`. Nothing was done."""
+
+
 class LedgerError(Exception):
     """The ledger answered that the operation is wrong."""
 
@@ -287,8 +291,10 @@ def _expected(result: wire.AnyResult, *expected: type[R]) -> R:
     raise _error_of(result)
 
 
-def _error_of(result: wire.AnyResult) -> LedgerError:
+def _error_of(result: wire.AnyResult) -> LedgerError | LedgerUnavailable:
     match result:
+        case wire.Refused(reason=wire.RefusalReason.RESTORE_PENDING):
+            return LedgerNotResumed(result.message)
         case wire.Invalid():
             return InvalidOperation(result.message)
         case wire.OtherTree():

@@ -37,6 +37,10 @@ def events_of(change: changes.AnyChange) -> wire.AnyEvent | None:
             return None
 
 
+_WORD = b""
+"""Stands for the word in a listener's queue: what it says is found when it is sent."""
+
+
 def _still_here() -> bytes:
     return b": still here\n\n"
 
@@ -44,11 +48,13 @@ def _still_here() -> bytes:
 class Events:
     """Numbered events of one epoch, and those who listen. Ids are `<epoch>-<number>`.
 
-    `word` is the comment that says that there is still somebody here.
+    Nothing is said, not even that nothing happened, unless `is_writer` says so just then: another may be the writer by
+    now, and have been told of a kill. `word` is the comment that says that there is still somebody here, as of then.
     """
 
-    def __init__(self, epoch: int, word: Callable[[], bytes] = _still_here) -> None:
+    def __init__(self, epoch: int, is_writer: Callable[[], bool], word: Callable[[], bytes] = _still_here) -> None:
         self._epoch = epoch
+        self.is_writer = is_writer
         self._word = word
         self._number = 0
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT_EVENTS)
@@ -68,11 +74,12 @@ class Events:
 
     def speak(self) -> None:
         """Says the word to every listener, behind the events before it."""
-        self._put(self._word())
+        self._put(_WORD)
 
     async def listen(self, last_id: str | None, silence_s: float) -> AsyncGenerator[bytes]:
         """Frames of server-sent events after `last_id`, for ever; a comment after each `silence_s` without one.
 
+        It ends where this may no longer be the writer: who listens comes again, and finds whoever is.
         Where `last_id` is unknown or too old, the first event is `Resynchronised`.
         """
         listener: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -85,10 +92,10 @@ class Events:
                     async with asyncio.timeout(silence_s):
                         frame = await listener.get()
                 except TimeoutError:
-                    frame = self._word()
-                if frame is None:
+                    frame = _WORD
+                if frame is None or not self.is_writer():
                     return
-                yield frame
+                yield frame or self._word()
         finally:
             self._listeners.discard(listener)
 

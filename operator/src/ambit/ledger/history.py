@@ -1,8 +1,7 @@
 """What was spent, kept beside the tree: by an account in each window that ended, by each session that is over.
 
 Records add up: what is settled only after its window's end comes as a further record of the same window, and a
-correction of a session that is over as a further record of the session. Minutes are not kept: they are rates, and an
-account has half a million of them in a year.
+correction of a session that is over as a further record of the session.
 """
 
 import csv
@@ -14,12 +13,10 @@ import msgspec
 
 from ambit.ledger.amounts import NOTHING, RESOURCES, Amount, Resource, Vector, Window, plus
 from ambit.ledger.records import Record, RecordKind
-from ambit.ledger.windows import Span
+from ambit.ledger.running import Ended
 from ambit.ledger.wire import WindowSpent
 from ambit.telemetry.reasons import SessionEnd
 
-KEPT_WINDOWS = (Window.MONTH, Window.WEEK, Window.DAY, Window.HOUR)
-"""Those of which there is a history. A Lifetime does not end."""
 SESSION_KEPT_MS = 30 * 24 * 3600 * 1000
 """How long a session's final usage is kept."""
 
@@ -52,13 +49,20 @@ class SessionUsage(msgspec.Struct, frozen=True, array_like=True):
     message: str = ""
     """What was said at its end."""
 
+    @classmethod
+    def correction(cls, path: str, spent: Vector) -> "SessionUsage":
+        """A signed amount that adds to the usage of a session whose record is there already."""
+        return cls(path, (), None, "", {}, 0, 0, None, spent)
 
-def window_record(path: str, window: Window, span: Span, spent: Vector, at_ms: int) -> Record | None:
-    """The record of what an account spent in a window; None where there is nothing to keep."""
-    if window not in KEPT_WINDOWS or span.end_ms is None or not any(spent.values()):
-        return None
-    body = msgspec.msgpack.encode(_WindowBody(window, span.start_ms, span.end_ms, spent))
-    return Record(RecordKind.WINDOW, at_ms, path, body)
+    @property
+    def is_correction(self) -> bool:
+        """Whether it says nothing but an amount: a session stands under something."""
+        return not self.above
+
+
+def window_record(path: str, ended: Ended, at_ms: int) -> Record:
+    """The record of what an account spent in a window that is over, in part or in full; or of a correction."""
+    return Record(RecordKind.WINDOW, at_ms, path, msgspec.msgpack.encode(_WindowBody(*ended)))
 
 
 def windows_of(records: Iterable[Record], window: Window | None = None) -> tuple[WindowSpent, ...]:
@@ -70,7 +74,11 @@ def windows_of(records: Iterable[Record], window: Window | None = None) -> tuple
             place = (body.start_ms, body.end_ms, body.window)
             totals[place] = plus(totals.get(place, NOTHING), body.spent)
     ordered = sorted(totals.items(), key=lambda each: each[0])
-    return tuple(WindowSpent(window, start, end, Amount.of(spent)) for (start, end, window), spent in ordered)
+    return tuple(
+        # A charge may have been taken off twice: by somebody's adjustment, and once its true amount was known.
+        WindowSpent(window, start, end, Amount.of({index: max(amount, 0) for index, amount in spent.items()}))
+        for (start, end, window), spent in ordered
+    )
 
 
 def session_record(usage: SessionUsage, at_ms: int) -> Record:
@@ -86,8 +94,12 @@ def sessions_of(records: Iterable[Record]) -> list[SessionUsage]:
             continue
         usage = msgspec.msgpack.decode(record.body, type=SessionUsage)
         before = found.get(usage.path)
-        total = usage.spent if before is None else plus(before.spent, usage.spent)
-        found[usage.path] = msgspec.structs.replace(usage, spent=total)
+        if before is not None:
+            found[usage.path] = msgspec.structs.replace(
+                before if usage.is_correction else usage, spent=plus(before.spent, usage.spent)
+            )
+        elif not usage.is_correction:  # else the session's own record is no longer kept
+            found[usage.path] = usage
     return sorted(found.values(), key=lambda each: (each.ended_ms, each.path))
 
 

@@ -2,10 +2,11 @@
 
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
-from ambit.ledger.admission import Full, admit
-from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers
+from ambit.ledger.admission import For, Full, admit
+from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers, plus
 from ambit.ledger.audit import AuditedCorrection, AuditedOverrun
 from ambit.ledger.ending import session_ended
+from ambit.ledger.history import SessionUsage, session_record
 from ambit.ledger.holds import MARK, Hold, HoldState, identity_of
 from ambit.ledger.policy_operations import exhaust, parked, warn
 from ambit.ledger.step import Step
@@ -39,7 +40,8 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
         return wire.Invalid(f"{op.path} is no session: open one under it and reserve there")
     chain = account.chain()
     shadow: list[Denial] = []
-    answer = _closed(chain) or admit(step.state, chain, want, at_least, step.now_ms, op.speculative, shadow)
+    asked_for = For.ACT_TO_COME if op.speculative else For.ACT
+    answer = _closed(chain) or admit(step.state, chain, want, at_least, step.now_ms, asked_for, shadow)
     if isinstance(answer, Refused):
         return answer if op.speculative else exhaust(step, account, answer)
     if isinstance(answer, Full):
@@ -63,7 +65,10 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
 
 
 def extend(step: Step, op: wire.Extend) -> HoldAnswer:
-    """Adds to an open hold and moves its expiry. It is in use from then on, if it was speculative."""
+    """Adds to an open hold and moves its expiry. It is in use from then on, if it was speculative.
+
+    A Minute does not stand in its way: what would be beyond one delays the next reserve.
+    """
     want, at_least = _asked(op)
     hold = _find(step, op.id)
     if isinstance(hold, wire.AlreadySettled):
@@ -85,7 +90,7 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
     if closed is not None:
         return closed
     shadow: list[Denial] = []
-    answer = admit(step.state, hold.chain, want, at_least, step.now_ms, False, shadow)
+    answer = admit(step.state, hold.chain, want, at_least, step.now_ms, For.ACT_UNDER_WAY, shadow)
     if isinstance(answer, Refused):
         return exhaust(step, hold.chain[0], answer)
     if isinstance(answer, Full):
@@ -128,9 +133,9 @@ def settle(step: Step, op: wire.Settle) -> wire.Settled | wire.AlreadySettled | 
     if overrun and (absurd := beyond_counting(hold.chain, overrun)) is not None:
         return absurd
     step.record(changes.HoldSettled(step.now_ms, step.component, op.id, used))
-    path = hold.chain[0].path
+    path = hold.first.path
     if lost:
-        step.audit(path, AuditedCorrection(step.component, op.id, op.used))
+        _corrected(step, hold, op.used)
     if overrun:
         step.audit(path, AuditedOverrun(step.component, op.id, Amount.of(overrun)))
     warnings = warn(step, hold.chain)
@@ -149,8 +154,17 @@ def release(step: Step, op: wire.Release) -> wire.Released | wire.AlreadySettled
         return wire.AlreadySettled()
     step.record(changes.HoldReleased(step.now_ms, step.component, op.id, op.reason))
     if lost:
-        step.audit(hold.chain[0].path, AuditedCorrection(step.component, op.id, Amount()))
+        _corrected(step, hold, Amount())
     return wire.Released()
+
+
+def _corrected(step: Step, hold: Hold, used: Amount) -> None:
+    """Says what a lost hold had truly used; also to the record of its session, where that has folded."""
+    path = hold.first.path
+    step.audit(path, AuditedCorrection(step.component, hold.id, used))
+    if step.state.accounts.get(path) is not hold.chain[0]:
+        change = plus(used.vector(), {index: -amount for index, amount in hold.amount.items()})
+        step.records.append(session_record(SessionUsage.correction(path, change), step.now_ms))
 
 
 def _taken_off_before(hold: Hold, used: Vector) -> bool:

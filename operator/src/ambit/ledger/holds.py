@@ -5,8 +5,10 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
 
+import msgspec
+
 from ambit.ledger.accounts import NO_HOLDS, Account
-from ambit.ledger.amounts import NOTHING, Vector, plus, split
+from ambit.ledger.amounts import Vector, plus, split, total
 from ambit.ledger.changes import HoldExtended, HoldPlaced
 
 MARK = "#"
@@ -26,11 +28,13 @@ class HoldState(Enum):
     EXPIRED = "expired"
 
 
-class Part(NamedTuple):
+class Part(msgspec.Struct, frozen=True, array_like=True):
     """A part of a hold, and when it was granted: that decides in which windows it counts."""
 
     granted_ms: int
     amount: Vector
+    apart: bool = False
+    """Whether a window of which there is a history began between the part before and this one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -69,27 +73,28 @@ class Hold:
     @property
     def amount(self) -> Vector:
         """All that it holds."""
-        total = NOTHING
-        for part in self.parts:
-            total = plus(total, part.amount)
-        return total
+        first, *more = self.parts
+        return total(part.amount for part in self.parts) if more else first.amount
 
-    def add(self, part: Part) -> None:
-        """Adds a part. Parts that no window can tell apart become one, so that a long hold stays small.
+    def add(self, granted_ms: int, amount: Vector) -> None:
+        """Adds a part. Parts that belong to the same windows become one, so that a long hold stays small.
 
-        They never will be told apart: windows begin later and later, and these are before or after all that began.
+        To the same windows that run, which count them, and to the same ones of which there is a history: a Minute ends
+        without one, so that a hold comes to a part for each Hour in which it grew.
         """
         last = self.parts[-1]
         if all(account.begun_ms <= last.granted_ms for account in self.chain):
-            self.parts = (*self.parts[:-1], Part(last.granted_ms, plus(last.amount, part.amount)))
+            self.parts = (*self.parts[:-1], _merged(last, amount))
             return
+        apart = any(last.granted_ms < account.recorded_from_ms() for account in self.chain)
         begun = {running.start_ms for account in self.chain for running in account.windows}
         parts: list[Part] = []
-        for each in (*self.parts, part):
-            if parts and not any(parts[-1].granted_ms < start_ms <= each.granted_ms for start_ms in begun):
-                parts[-1] = Part(parts[-1].granted_ms, plus(parts[-1].amount, each.amount))
-            else:
+        for each in (*self.parts, Part(granted_ms, amount, apart)):
+            before = parts[-1] if parts else None
+            if before is None or each.apart or any(before.granted_ms < ms <= each.granted_ms for ms in begun):
                 parts.append(each)
+            else:
+                parts[-1] = _merged(before, each.amount)
         self.parts = tuple(parts)
 
     def allocate(self, used: Vector) -> tuple[list[Vector], Vector]:
@@ -179,6 +184,10 @@ class Holder:
     def drop(self, hold: Hold) -> None:
         """Forgets a hold that is settled or released."""
         del self.holds[hold.number]
+
+
+def _merged(part: Part, amount: Vector) -> Part:
+    return Part(part.granted_ms, plus(part.amount, amount), part.apart)
 
 
 def _minus(a: Vector, b: Vector) -> Vector:

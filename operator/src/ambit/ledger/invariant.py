@@ -2,7 +2,8 @@
 
 The invariant: no step that increases what is held leaves an enforced account with `spent + held` above a limit. An
 account stands above one only by a limit that was lowered or added, a recorded overrun or loss, or a change from Shadow;
-and until it is below, nothing on it increases.
+and until it is below, nothing on it increases. A Minute is a rate: extensions of what is under way may take more of it
+than its limit, and nothing else is then held on it until it has room again.
 
 `standings` and `violations` look at all of a tree; `Watch` at what a step touches, so that every step of a long
 simulation can be checked.
@@ -15,8 +16,8 @@ from itertools import pairwise
 from ambit.ledger.accounts import Account
 from ambit.ledger.admission import standing_of
 from ambit.ledger.allowance import LIFETIME_PLACE, RUNNING_WINDOWS
-from ambit.ledger.amounts import NOTHING, Limit, Resource, Vector, Window, plus
-from ambit.ledger.holds import Hold, HoldState
+from ambit.ledger.amounts import NOTHING, Limit, Resource, Vector, Window, plus, total
+from ambit.ledger.holds import Hold, HoldState, Part
 from ambit.ledger.state import State
 from ambit.ledger.wire import Enforcement
 
@@ -45,16 +46,19 @@ def standings(state: State, now_ms: int) -> dict[Place, Standing]:
     return found
 
 
-def violations_of_step(before: Mapping[Place, Standing], after: Mapping[Place, Standing]) -> list[str]:
-    """What a step from `before` to `after` did that no step may."""
+def violations_of_step(
+    before: Mapping[Place, Standing], after: Mapping[Place, Standing], *, extends: bool = False
+) -> list[str]:
+    """What a step from `before` to `after` did that no step may. `extends`: it is the extension of a hold."""
     found: list[str] = []
     for place, now in after.items():
         was = before.get(place)
         if was is None:
             continue  # its limit is new: it may stand above it
+        limit = None if extends and place[1] is Window.MINUTE else now.limit
         held_before = was.held if was.begun_ms == now.begun_ms else 0
-        if now.held > held_before and now.limit is not None and now.spent + now.held > now.limit:
-            found.append(f"{place}: held rose to {now.held} with {now.spent} spent and a limit of {now.limit}")
+        if limit is not None and now.held > held_before and now.spent + now.held > limit:
+            found.append(f"{place}: held rose to {now.held} with {now.spent} spent and a limit of {limit}")
         if now.begun_ms < was.begun_ms:
             found.append(f"{place}: its window went back from {was.begun_ms} to {now.begun_ms}")
     forgotten = {path for path, _, _ in before} - {path for path, _, _ in after}
@@ -91,7 +95,7 @@ class _Sums:
     """The open holds of an account, summed by when their parts were granted."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[int, Vector]] = []
+        self.parts: list[Part] = []
         self.speculative: Vector = NOTHING
 
     def add(self, hold: Hold) -> None:
@@ -100,11 +104,7 @@ class _Sums:
             self.speculative = plus(self.speculative, hold.amount)
 
     def since(self, begun_ms: int) -> Vector:
-        total = NOTHING
-        for granted_ms, amount in self.parts:
-            if granted_ms >= begun_ms:
-                total = plus(total, amount)
-        return total
+        return total(part.amount for part in self.parts if part.granted_ms >= begun_ms)
 
 
 def _violations_of_account(account: Account, sums: _Sums) -> Iterable[str]:
@@ -141,9 +141,12 @@ class Watch:
         self._before: dict[Account, dict[Place, Standing]] = {}
         self._totals: dict[Account, tuple[Vector, Vector]] = {}
         self._edges: dict[Account, Account] = {}
+        self._extended: set[Account] = set()
         state.on_touch = self._touch
 
-    def _touch(self, chain: tuple[Account, ...]) -> None:
+    def _touch(self, chain: tuple[Account, ...], extends: bool) -> None:
+        if extends:
+            self._extended.update(chain)
         now_ms = self._state.now_ms
         for account in chain:
             if account not in self._before:
@@ -159,7 +162,7 @@ class Watch:
         deltas: dict[Account, tuple[Vector, Vector]] = {}
         for account, before in self._before.items():
             self._state.turn(account, now_ms)
-            found.extend(violations_of_step(before, _limited(account, now_ms)))
+            found.extend(violations_of_step(before, _limited(account, now_ms), extends=account in self._extended))
             deltas[account] = self._delta(account)
             if min(account.held) < 0 or min(account.spent) < 0:
                 found.append(f"{account.path}: {account.spent} spent, {account.held} held")
@@ -167,6 +170,7 @@ class Watch:
         self._before.clear()
         self._totals.clear()
         self._edges.clear()
+        self._extended.clear()
         return found
 
     def _delta(self, account: Account) -> tuple[Vector, Vector]:

@@ -45,5 +45,5 @@ def while_restoring(step: Step, op: wire.AnyOperation) -> wire.AnyResult:
     return wire.Refused(
         reason=wire.RefusalReason.RESTORE_PENDING,
         account="",
-        message="the ledger was restored from a backup: say what was spent since (ambit ledger restore), or forget it",
+        message="the ledger was restored from a backup: say what was spent since, or forget it (ambit ledger resume)",
     )

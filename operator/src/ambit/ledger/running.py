@@ -43,9 +43,8 @@ def running(start_ms: int, end_ms: int, zone: str, spent: Totals, held: Totals) 
 
 
 class Ended(NamedTuple):
-    """A window that is over, and what it has seen spent."""
+    """A window of an account that is over, and what it has seen spent."""
 
-    path: str
     window: Window
     start_ms: int
     end_ms: int

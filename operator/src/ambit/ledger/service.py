@@ -52,8 +52,8 @@ class Service:
     def events_for(self, request: web.Request) -> Events:
         """What a listener is told. Raises likewise."""
         events = self._events()
-        if events is None:
-            refuse(web.HTTPServiceUnavailable, "this ledger is not the writer: it stands by")
+        if events is None or not events.is_writer():
+            refuse(web.HTTPServiceUnavailable, "this ledger is not the writer, or waits for its journal to say so")
         return events
 
     async def _ops(self, request: web.Request) -> web.Response:

@@ -9,12 +9,12 @@ import msgspec
 
 from ambit.ledger.accounts import NO_CHILDREN, Account, Ending, Kill, Session
 from ambit.ledger.allowance import LIFETIME_PLACE, Allowance
-from ambit.ledger.amounts import NOTHING, RESOURCES, Vector
+from ambit.ledger.amounts import NOTHING, RESOURCES, Vector, Window
 from ambit.ledger.audit import Head
 from ambit.ledger.changes import HoldExtended, HoldPlaced
 from ambit.ledger.holds import Hold, Holder, HoldState, Part
 from ambit.ledger.policy import Policy, PolicyImage
-from ambit.ledger.running import ZEROS, Running, Totals, running, shared
+from ambit.ledger.running import ZEROS, Ended, Running, Totals, running, shared
 from ambit.ledger.state import FOLD_AFTER_MS, NO_ATTRIBUTES, NamedKey, State, is_idle
 from ambit.ledger.wire.vocabulary import Confirmation
 
@@ -76,6 +76,9 @@ class AccountImage(Image, frozen=True, tag="account"):
     session: SessionImage | None
     kill: KillImage | None
     policy: PolicyImage | None = None
+    zones: tuple[tuple[int, str], ...] = ()
+    ended: tuple[tuple[Window, int, int, Vector], ...] = ()
+    """What is to be recorded of its windows that are over."""
 
 
 class HolderImage(Image, frozen=True, tag="holder"):
@@ -93,7 +96,7 @@ class HoldImage(Image, frozen=True, tag="hold"):
 
     chain: tuple[str, ...]
     first: HoldPlaced
-    parts: tuple[tuple[int, Vector], ...]
+    parts: tuple[Part, ...]
     expires_ms: int
     last: HoldExtended | None
     state: HoldState
@@ -133,7 +136,7 @@ def images(state: State, now_ms: int) -> Iterator[AnyImage]:
     yield TreeImage(now_ms, state.clock_doubted, state.restore_pending, list(state.closed_names), state.audit_head)
     for account in state.accounts.values():
         state.turn(account, now_ms)
-        yield _account_image(account)
+        yield _account_image(account, tuple(sorted(state.ended.of(account.path))))
     for holder in state.holders.values():
         yield HolderImage(holder.name, holder.component, holder.heard_ms, holder.watermark, holder.looked_at_ms)
     for hold in state.holds():
@@ -164,6 +167,8 @@ class _Restoring:
             case AccountImage():
                 account = _account(image)
                 state.accounts[image.path] = account
+                for each in image.ended:
+                    state.ended.note(image.path, Ended(*each))
                 self._links.append((account, image))
             case HoldImage():
                 self._hold(image)
@@ -179,7 +184,7 @@ class _Restoring:
     def _hold(self, image: HoldImage) -> None:
         state = self._state
         chain = tuple(state.accounts[path] for path in image.chain)
-        hold = Hold(chain, image.first, tuple(Part(*part) for part in image.parts), image.expires_ms, image.last)
+        hold = Hold(chain, image.first, image.parts, image.expires_ms, image.last)
         hold.state, hold.speculative = image.state, image.speculative
         if image.number:
             holder = state.holders[image.first.id.rpartition("#")[0]]
@@ -236,7 +241,7 @@ class _Restoring:
             session.timer = timers.add(account, session.idle_since_ms + session.grace_ms)
 
 
-def _account_image(account: Account) -> AccountImage:
+def _account_image(account: Account, ended: tuple[Ended, ...]) -> AccountImage:
     session, kill = account.session, account.kill
     return AccountImage(
         path=account.path,
@@ -256,6 +261,8 @@ def _account_image(account: Account) -> AccountImage:
         if kill is None
         else KillImage(kill.at_ms, sorted(each.path for each in kill.waiting), kill.presumed, kill.confirmed),
         policy=None if account.policy is None else account.policy.image(),
+        zones=account.zones,
+        ended=ended,
     )
 
 
@@ -280,7 +287,7 @@ def _account(image: AccountImage) -> Account:
     account.post(image.spent, NOTHING)
     if image.held:
         account.hold(image.held)
-    account.overrun, account.removed = image.overrun, image.removed
+    account.overrun, account.removed, account.zones = image.overrun, image.removed, image.zones
     if image.policy is not None:
         account.set_policy(Policy.of(image.policy))
     if image.session is not None:
@@ -309,7 +316,7 @@ def _hold_image(state: State, hold: Hold) -> HoldImage:
     return HoldImage(
         chain=tuple(account.path for account in hold.chain if state.accounts.get(account.path) is account),
         first=hold.first,
-        parts=tuple((part.granted_ms, part.amount) for part in hold.parts),
+        parts=hold.parts,
         expires_ms=hold.expires_ms,
         last=hold.last,
         state=hold.state,

@@ -1,15 +1,15 @@
 """The tree as the changes made it: `evolve` is the only thing that alters it, live and at replay alike."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from ambit.ledger import changes
-from ambit.ledger.accounts import NO_CHILDREN, Account, Ending, Kill, Session
-from ambit.ledger.allowance import RUNNING_WINDOWS, Allowance
-from ambit.ledger.amounts import NOTHING, Vector, plus
+from ambit.ledger.accounts import NO_CHILDREN, Account, Ending, Kill, Post, Session
+from ambit.ledger.allowance import Allowance
+from ambit.ledger.amounts import NOTHING, Vector, plus, total
 from ambit.ledger.audit import Head
+from ambit.ledger.ended_windows import EndedWindows
 from ambit.ledger.exhaustion import Parked, Said
-from ambit.ledger.history import KEPT_WINDOWS
 from ambit.ledger.holds import (
     HOLDER_MEMORY_MS,
     NAME_MEMORY_MS,
@@ -21,9 +21,7 @@ from ambit.ledger.holds import (
 )
 from ambit.ledger.paths import kind_of
 from ambit.ledger.policy import Policy
-from ambit.ledger.running import Ended
 from ambit.ledger.timers import Timers
-from ambit.ledger.windows import window_at
 
 FOLD_AFTER_MS = 10 * 60 * 1000
 """How long the account of an ended session stays in memory."""
@@ -54,15 +52,17 @@ class State:
         self.wake_timers: Timers[Account] = Timers(1)
         """Of accounts that have parked sessions, when the first of these may have room."""
         self.audit_head = Head()
-        self.ended: list[Ended] = []
-        """Windows that are over since somebody last took them from here."""
+        self.ended = EndedWindows()
+        """What is to be recorded of windows that are over."""
         self.confirmable: dict[Account, None] = {}
         """Killed accounts under which nothing may act any more, and that are not confirmed."""
         self.killing: dict[Account, Kill] = {}
         """Kills for which a session is still waited for, wherever that session stands by now: its Agent may have been
         made again under another Budget since."""
-        self.on_touch: Callable[[tuple[Account, ...]], None] | None = None
-        """Told of the accounts that a change is about to count on, nearest first: for who checks every step."""
+        self.on_touch: Callable[[tuple[Account, ...], bool], None] | None = None
+        """Told of the accounts that a change is about to count on, nearest first, and whether it extends a hold.
+
+        For who checks every step."""
 
     def evolve(self, change: changes.AnyChange) -> None:
         """Makes one change part of the tree."""
@@ -112,6 +112,7 @@ class State:
                 self.audit_head = Head(change.sequence, change.hash)
             case changes.WindowsTurned():
                 self.turn(self.accounts[change.path], at_ms)
+                self.ended.recorded(change.path)
             case changes.LimitReached():
                 account = self.accounts[change.path]
                 self.turn(account, at_ms)
@@ -148,7 +149,8 @@ class State:
     def turn(self, account: Account, now_ms: int) -> None:
         """Brings an account's windows to `now_ms`."""
         if now_ms >= account.turns_at_ms:
-            self.ended.extend(account.turn(now_ms))
+            for each in account.turn(now_ms):
+                self.ended.note(account.path, each)
 
     # -- accounts
 
@@ -160,7 +162,8 @@ class State:
         else:
             self.turn(account, change.at_ms)  # the window that runs ends by the old zone
             account.allow(change.allowance)
-            account.zone, account.removed = change.zone, False
+            account.set_zone(change.zone, change.at_ms)
+            account.removed = False
             self.look_at_parked(account, change.at_ms)
             self._set_user_limits(account, change)
         parent = None if change.parent is None else self.accounts[change.parent]
@@ -172,7 +175,7 @@ class State:
             if kind_of(user.path) == "user":
                 self.turn(user, change.at_ms)
                 user.allow(Allowance(change.allowance.user_limits or ()))
-                user.zone = change.zone
+                user.set_zone(change.zone, change.at_ms)
 
     # -- policies
 
@@ -331,7 +334,7 @@ class State:
         at_ms, amount = change.at_ms, change.amount
         chain = self.accounts[change.path].chain()
         if self.on_touch is not None:
-            self.on_touch(chain)
+            self.on_touch(chain, False)
         hold = Hold(chain, change, (Part(at_ms, amount),), at_ms + change.expires_in_ms)
         hold.speculative = change.speculative
         self._register(hold, at_ms)
@@ -372,7 +375,7 @@ class State:
         at_ms = change.at_ms
         hold = self.hold(change.component, change.id)
         if self.on_touch is not None:
-            self.on_touch(hold.chain)
+            self.on_touch(hold.chain, True)
         self.expiries.remove(hold, hold.slot)
         hold.expires_ms = at_ms + change.expires_in_ms
         hold.slot = self.expiries.add(hold, hold.expires_ms)
@@ -382,45 +385,39 @@ class State:
             self.turn(account, at_ms)
             account.hold(change.amount)
         if change.amount:
-            hold.add(Part(at_ms, change.amount))
+            hold.add(at_ms, change.amount)
         if hold.holder is not None:
             hold.holder.heard_ms = at_ms
 
     def _close(self, hold: Hold, how: HoldState, used: Vector, at_ms: int) -> None:
         if self.on_touch is not None:
-            self.on_touch(hold.chain)
+            self.on_touch(hold.chain, False)
         shares, excess = hold.allocate(used)
         corrects = hold.state is HoldState.EXPIRED
-        posts: list[tuple[int, Vector, Vector]] = []
+        posts: list[Post] = []
         for part, share in zip(hold.parts, shares, strict=True):
             negative = {index: -amount for index, amount in part.amount.items()}
             # When it expired, all of it was charged.
             post = (plus(share, negative), NOTHING) if corrects else (share, negative)
-            posts.append((part.granted_ms, *post))
-        first_ms = hold.parts[0].granted_ms
+            posts.append(Post(part.granted_ms, *post))
+        first_ms, spent, held = posts[0] if len(posts) == 1 else _summed(posts)
         for account in hold.chain:
             if at_ms >= account.turns_at_ms:
                 self.turn(account, at_ms)
-            for granted_ms, spent, held in posts:
-                account.post(spent, held)
-                if first_ms < account.begun_ms:
-                    account.post_before(granted_ms, spent, held)
-                    self._record_late(account, granted_ms, spent)
+            account.post(spent, held)
+            if first_ms < account.begun_ms:
+                account.post_before(posts)
+                for ended in account.late(posts):
+                    self.ended.note(account.path, ended)
+            if corrects:
+                account.level()
+                self.look_at_parked(account, at_ms)
             if excess:
                 account.record_overrun(excess)
-            if corrects:
-                self.look_at_parked(account, at_ms)
         if not corrects:
             self._leave(hold, how is HoldState.EXPIRED, at_ms)
         hold.state = how
         self._remember(hold, corrects, at_ms)
-
-    def _record_late(self, account: Account, granted_ms: int, spent: Vector) -> None:
-        """What is charged to windows that are over adds to what was recorded of them."""
-        for window, running in zip(RUNNING_WINDOWS, account.windows, strict=bool(account.windows)):
-            if window in KEPT_WINDOWS and granted_ms < running.start_ms and spent:
-                span = window_at(window, running.zone, granted_ms)
-                self.ended.append(Ended(account.path, window, span.start_ms, span.end_ms or running.start_ms, spent))
 
     def _leave(self, hold: Hold, expired: bool, at_ms: int) -> None:
         self.open_holds -= 1
@@ -453,7 +450,7 @@ class State:
     def _adjust(self, change: changes.Adjusted) -> None:
         chain = self.accounts[change.path].chain()
         if self.on_touch is not None:
-            self.on_touch(chain)
+            self.on_touch(chain, False)
         for account in chain:
             self.turn(account, change.at_ms)
             account.adjust(change.amount)
@@ -476,6 +473,10 @@ class State:
             self.holder_timers.add(holder, holder.looked_at_ms)
         else:
             del self.holders[holder.name]
+
+
+def _summed(posts: Sequence[Post]) -> Post:
+    return Post(posts[0].granted_ms, total(post.spent for post in posts), total(post.held for post in posts))
 
 
 def is_idle(account: Account, session: Session) -> bool:

@@ -99,7 +99,7 @@ class Terms:
 
         def began() -> Committed:
             nonlocal events
-            self.events = events = Events(writer.epoch)
+            self.events = events = Events(writer.epoch, writer.is_confirmed)
             if self._stopping.is_set():
                 writer.stop()
             self._dispatcher.writer = writer

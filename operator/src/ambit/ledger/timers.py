@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 NEVER = 2**63
+FEW_SLOTS = 64
+"""So many that were emptied are never too many."""
 
 
 class Timers(Generic[T]):
@@ -19,7 +21,7 @@ class Timers(Generic[T]):
         self._grain_ms = grain_ms
         self._buckets: dict[int, dict[T, None]] = {}
         self._slots: list[int] = []
-        """A heap of the buckets' keys; of one that was emptied meanwhile, too."""
+        """A heap of the buckets' keys; also of some that were emptied meanwhile, but not the first."""
         self.next_ms = NEVER
         """When something may fall due next."""
 
@@ -41,11 +43,25 @@ class Timers(Generic[T]):
             bucket.pop(item, None)
             if not bucket:
                 del self._buckets[slot]
+                self._drop_emptied()
 
     def due(self, now_ms: int) -> list[T]:
         """Takes out all that is due, in order of time and of being set."""
         found: list[T] = []
-        while self._slots and self._slots[0] * self._grain_ms <= now_ms:
-            found.extend(self._buckets.pop(heapq.heappop(self._slots), ()))
-        self.next_ms = self._slots[0] * self._grain_ms if self._slots else NEVER
+        while self.next_ms <= now_ms:
+            found.extend(self._buckets.pop(heapq.heappop(self._slots)))
+            self._drop_emptied()
         return found
+
+    def __len__(self) -> int:
+        """How much it keeps, in slots."""
+        return len(self._slots)
+
+    def _drop_emptied(self) -> None:
+        """Nobody is to be woken for nothing, and what was set for a far day and taken back is not to pile up."""
+        if len(self._slots) > 2 * len(self._buckets) + FEW_SLOTS:
+            self._slots = list(self._buckets)
+            heapq.heapify(self._slots)
+        while self._slots and self._slots[0] not in self._buckets:
+            heapq.heappop(self._slots)
+        self.next_ms = self._slots[0] * self._grain_ms if self._slots else NEVER

@@ -15,7 +15,6 @@ from ambit.ledger.refusals import RefusalTally
 from ambit.ledger.state import State
 from ambit.ledger.step import Step
 from ambit.ledger.timers import NEVER
-from ambit.ledger.windows import Span
 
 
 class Facts(NamedTuple):
@@ -45,7 +44,6 @@ class Tree:
         evolve = self.state.evolve
         for change in batch:
             evolve(change)
-        self.state.ended.clear()  # recorded with the changes
 
     def apply(self, component: str, op: wire.AnyOperation, now_ms: int) -> Outcome:
         """Answers one operation of `component` at `now_ms`. Time that goes back is taken to stand still."""
@@ -98,17 +96,9 @@ class Tree:
 
 def _record_windows(step: Step) -> None:
     """Records what was spent in the windows that ended. A change says so, that a replay does not do it again."""
-    ended = list(step.state.ended)
-    step.state.ended.clear()
-    turned: dict[str, None] = {}
-    for each in ended:
-        record = window_record(each.path, each.window, Span(each.start_ms, each.end_ms), each.spent, step.now_ms)
-        if record is not None:
-            step.records.append(record)
-            turned[each.path] = None
-    for path in turned:
+    for path in step.state.ended.paths():
+        step.records.extend(window_record(path, each, step.now_ms) for each in step.state.ended.of(path))
         step.record(changes.WindowsTurned(step.now_ms, path))
-    step.state.ended.clear()
 
 
 def _answer(step: Step, op: wire.AnyOperation) -> wire.AnyResult:

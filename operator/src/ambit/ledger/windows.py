@@ -6,9 +6,11 @@ first instant of its date. A Minute is the same everywhere.
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ambit.ledger.amounts import Window
@@ -79,6 +81,32 @@ def window_after(window: Window, ended_ms: int, old_zone: str, zone: str, now_ms
     if now_ms < end_ms:
         return Span(ended_ms, end_ms)
     return window_at(window, zone, now_ms)
+
+
+def window_when(window: Window, zones: Sequence[tuple[int, str]], instant_ms: int) -> Span:
+    """The window that ran at `instant_ms`, as `window_at` and `window_after` said it then.
+
+    `zones`: those that the account had, oldest first, each with the instant from which on.
+    """
+    (_, zone), *changes = zones
+    measured = _Measured(window_at(window, zone, min([instant_ms, *(at_ms for at_ms, _ in changes[:1])])), zone)
+    for at_ms, new_zone in changes:
+        if at_ms > instant_ms:
+            break
+        measured = measured.at(window, zone, at_ms)
+        zone = new_zone
+    return measured.at(window, zone, instant_ms).span
+
+
+class _Measured(NamedTuple):
+    span: Span
+    zone: str
+
+    def at(self, window: Window, zone: str, now_ms: int) -> "_Measured":
+        """The one of `now_ms`, where the account's zone is `zone` since before this one ended."""
+        if self.span.end_ms is None or now_ms < self.span.end_ms:
+            return self
+        return _Measured(window_after(window, self.span.end_ms, self.zone, zone, now_ms), zone)
 
 
 # -- hours

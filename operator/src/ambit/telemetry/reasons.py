@@ -17,7 +17,8 @@ class SessionEnd(StrEnum):
     KILLED = "Killed"
     """A person, a service or the caller's going away ended it."""
     RUNTIME_EXHAUSTED = "RuntimeExhausted"
-    """No further slice of runtime was granted, by the session's own bound or by a Budget above it."""
+    """No further slice of runtime was granted: by the session's own bound, by a Budget above it, or by a ledger that
+    could hold nothing (its disk is full, it was restored, it is away); the message says which."""
     BUDGET_EXHAUSTED = "BudgetExhausted"
     """A Budget above it has no room left, and ends its sessions then (`whenExhausted: Terminate`)."""
     ABANDONED = "Abandoned"

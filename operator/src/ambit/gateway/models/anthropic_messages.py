@@ -3,73 +3,59 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
 from ambit.api.model_route import Provider
 from ambit.gateway.models import strict_json
 from ambit.gateway.models.anthropic_answer import StreamMeter, usage_of_document
+from ambit.gateway.models.fields import ANOTHER_LIMIT, OTHER_SERVERS, Fields
 from ambit.gateway.models.json_meter import JsonMeter
 from ambit.gateway.models.strict_json import malformed, not_bounded
-from ambit.gateway.models.wire_format import (
-    TOKENS_PER_MESSAGE,
-    Call,
-    Meter,
-    RefusedCall,
-    refusal_fields,
-    refusal_headers,
-)
-from ambit.gateway.server.http import Headers, Request, Response
+from ambit.gateway.models.wire_format import TOKENS_PER_MESSAGE, Call, Meter
+from ambit.gateway.server.http import Headers, Request
 
 TOOL_PROMPT_TOKENS: Final = 600
 """What Anthropic itself adds to a prompt with tools: at most 530 tokens, as published for tool use."""
 MIN_THINKING_TOKENS: Final = 1024
 
-_PROMPT_FIELDS: Final = ("messages", "system", "tools", "tool_choice", "output_config", "output_format")
-_KNOWN: Final = frozenset(
-    {
-        *_PROMPT_FIELDS,
+AT_THE_PROVIDER: Final = "runs at the provider, past the gateway"
+_A_PRICE_OF_ITS_OWN: Final = "has a price of its own, which the route does not state"
+_FIELDS: Final = Fields(
+    prompt=("messages", "system", "tools", "tool_choice", "output_config", "output_format"),
+    settings=(
         *("model", "max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "metadata"),
         *("thinking", "service_tier", "cache_control", "context_management"),
-    }
+    ),
+    refused={
+        **OTHER_SERVERS,
+        **dict.fromkeys(("max_completion_tokens", "max_output_tokens"), ANOTHER_LIMIT),
+        **dict.fromkeys(("mcp_servers", "container", "skills"), AT_THE_PROVIDER),
+        **dict.fromkeys(("speed", "inference_geo"), _A_PRICE_OF_ITS_OWN),
+    },
 )
-_KNOWN_OF_BLOCK: Final[Mapping[str, frozenset[str]]] = {
-    "text": frozenset({"type", "text", "cache_control", "citations"}),
-    "tool_use": frozenset({"type", "id", "name", "input", "cache_control", "caller"}),
-    "tool_result": frozenset({"type", "tool_use_id", "content", "is_error", "cache_control"}),
-    "thinking": frozenset({"type", "thinking", "signature"}),
-    "redacted_thinking": frozenset({"type", "data"}),
-}
-_KNOWN_OF_TOOL: Final = frozenset(
-    {"type", "name", "description", "input_schema", "cache_control", "strict", "eager_input_streaming"}
+_MESSAGE_FIELDS: Final = Fields(prompt=("role", "content"), settings=())
+_BLOCK_FIELDS: Final = Fields(prompt=("type", "cache_control", "content"), settings=())
+_BLOCKS: Final = frozenset({"text", "tool_use", "tool_result", "thinking", "redacted_thinking"})
+_TOOL_FIELDS: Final = Fields(
+    prompt=("type", "cache_control"), settings=(), refused={"allowed_callers": AT_THE_PROVIDER}
 )
 _UNPRICED_BETAS: Final = ("context-1m", "fast-mode", "extended-cache-ttl")
-
-_ERROR_TYPES: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-}
 
 
 class AnthropicMessages:
     """The wire format of `POST /v1/messages`."""
 
     provider = Provider.ANTHROPIC
-    prefix = "/anthropic"
     call_path = "/v1/messages"
-    models_path = "/v1/models"
+
+    def serves(self, path: str) -> bool:
+        return path == self.call_path
 
     def parse(self, request: Request) -> Call:
         _check_betas(request)
         fields = strict_json.decode_object(request.body)
-        strict_json.check_known(fields, _KNOWN, "")
+        _FIELDS.check(fields)
         messages = strict_json.object_list(fields.get("messages"), "messages")
         for index, message in enumerate(messages):
-            strict_json.check_known(message, frozenset({"role", "content"}), f"messages[{index}].")
+            _MESSAGE_FIELDS.check(message, f"messages[{index}].")
             _check_content(message.get("content"), f"messages[{index}].content")
         _check_content(fields.get("system"), "system")
         _check_cache_control(fields, "")
@@ -78,11 +64,10 @@ class AnthropicMessages:
         asked = strict_json.positive_int(fields, "max_tokens")
         if asked is None:
             raise malformed("max_tokens: Anthropic's format requires it", "max_tokens")
-        prompt_bytes = sum(len(strict_json.encode(fields[name])) for name in _PROMPT_FIELDS if name in fields)
         return Call(
             model=strict_json.text_field(fields, "model"),
             stream=strict_json.flag(fields, "stream"),
-            prompt_tokens_bound=prompt_bytes
+            prompt_tokens_bound=_FIELDS.prompt_bytes(fields)
             + TOKENS_PER_MESSAGE * (len(messages) + 1 + tools)
             + (TOOL_PROMPT_TOKENS if tools else 0),
             choices=1,
@@ -99,7 +84,7 @@ class AnthropicMessages:
             rewritten["thinking"] = {**thinking, "budget_tokens": output_tokens - 1}
         return strict_json.encode(rewritten)
 
-    def target(self, request: Request) -> str:
+    def target(self, request: Request, model: str) -> str:
         return f"{self.call_path}?beta=true" if "beta=true" in request.query.split("&") else self.call_path
 
     def credential(self, key: str) -> Headers:
@@ -107,22 +92,6 @@ class AnthropicMessages:
 
     def meter(self, call: Call, event_stream: bool) -> Meter:
         return StreamMeter(call) if event_stream else JsonMeter(usage_of_document)
-
-    def refuse(self, refusal: RefusedCall) -> Response:
-        error = {
-            "type": _ERROR_TYPES.get(refusal.status, "api_error"),
-            "message": refusal.message,
-            **refusal_fields(refusal),
-        }
-        body = msgspec.json.encode({"type": "error", "error": error})
-        return Response(refusal.status, refusal_headers(refusal), body)
-
-    def model_list(self, names: tuple[str, ...]) -> bytes:
-        data = [
-            {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in names
-        ]
-        first, last = (names[0], names[-1]) if names else (None, None)
-        return msgspec.json.encode({"data": data, "has_more": False, "first_id": first, "last_id": last})
 
 
 # -- the request ----------------------------------------------------------------
@@ -141,10 +110,9 @@ def _check_content(content: Any, where: str) -> None:
         return
     for index, block in enumerate(strict_json.object_list(content, where)):
         kind = block.get("type")
-        known = _KNOWN_OF_BLOCK.get(kind) if isinstance(kind, str) else None
-        if known is None:
+        if not isinstance(kind, str) or kind not in _BLOCKS:
             raise not_bounded(f"{where}[{index}].type", f"{kind!r} cannot be bounded in this version; send text")
-        strict_json.check_known(block, known, f"{where}[{index}].")
+        _BLOCK_FIELDS.check(block, f"{where}[{index}].")
         _check_cache_control(block, f"{where}[{index}].")
         if kind == "tool_result":
             _check_content(block.get("content"), f"{where}[{index}].content")
@@ -168,7 +136,7 @@ def _check_tools(fields: Mapping[str, Any]) -> int:
             raise not_bounded(
                 f"tools[{index}].type", f"{tool['type']!r} is the provider's own, and its cost is not bounded"
             )
-        strict_json.check_known(tool, _KNOWN_OF_TOOL, f"tools[{index}].")
+        _TOOL_FIELDS.check(tool, f"tools[{index}].")
         _check_cache_control(tool, f"tools[{index}].")
     return len(tools)
 
@@ -180,7 +148,6 @@ def _check_service(fields: Mapping[str, Any]) -> None:
     given = fields.get("context_management")
     if given is not None:
         management = strict_json.an_object(given, "context_management")
-        strict_json.check_known(management, frozenset({"edits"}), "context_management.")
         edits = strict_json.object_list(management.get("edits") or [], "context_management.edits")
         for index, edit in enumerate(edits):
             kind = edit.get("type")

@@ -3,81 +3,72 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
 from ambit.api.model_route import Provider
-from ambit.gateway.models import strict_json
+from ambit.gateway.models import openai_fields, strict_json
+from ambit.gateway.models.fields import ANOTHER_LIMIT, Fields
 from ambit.gateway.models.json_meter import JsonMeter
 from ambit.gateway.models.openai_answer import StreamMeter, usage_of_document
 from ambit.gateway.models.strict_json import malformed, not_bounded
-from ambit.gateway.models.wire_format import (
-    TOKENS_PER_MESSAGE,
-    Call,
-    Meter,
-    RefusedCall,
-    refusal_fields,
-    refusal_headers,
-)
-from ambit.gateway.server.http import Headers, Request, Response
+from ambit.gateway.models.wire_format import TOKENS_PER_MESSAGE, Call, Meter
+from ambit.gateway.server.http import Headers, Request
 
-_PROMPT_FIELDS: Final = ("messages", "tools", "tool_choice", "functions", "function_call", "response_format")
-_KNOWN: Final = frozenset(
-    {
-        *_PROMPT_FIELDS,
+_FIELDS: Final = Fields(
+    prompt=("messages", "tools", "tool_choice", "functions", "function_call", "response_format"),
+    settings=(
         *("model", "max_tokens", "max_completion_tokens", "n", "stream", "stream_options"),
         *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "logit_bias", "logprobs", "top_logprobs"),
         *("presence_penalty", "frequency_penalty", "repetition_penalty", "parallel_tool_calls", "modalities"),
         *("reasoning_effort", "verbosity", "service_tier", "store", "metadata", "user", "safety_identifier"),
         *("prompt_cache_key", "prompt_cache_retention"),
-    }
+    ),
+    refused={
+        **openai_fields.REFUSED,
+        "max_output_tokens": ANOTHER_LIMIT,
+        "audio": "audio has a price of its own, which the route does not state",
+        "prediction": "the tokens of a prediction that is not taken up are billed beyond max_tokens",
+        "previous_response_id": "belongs to /v1/responses",
+        "conversation": "belongs to /v1/responses",
+    },
 )
-_KNOWN_OF_MESSAGE: Final = frozenset(
-    {
-        *("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal"),
-        *("reasoning_content", "reasoning", "annotations"),
-    }
+_MESSAGE_FIELDS: Final = Fields(
+    prompt=("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal"),
+    settings=(),
+    refused={"audio": "audio has a price of its own, which the route does not state"},
 )
 _TEXT_PARTS: Final = frozenset({"text", "refusal"})
 _CLIENT_TOOLS: Final = frozenset({"function", "custom"})
-_PLAIN_TIERS: Final = frozenset({"auto", "default", "flex"})
 _MAX_CHOICES: Final = 128
-
-_ERROR_TYPES: Final = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "invalid_request_error",
-    429: "rate_limit_error",
-}
 
 
 class OpenAIChat:
     """The wire format of `POST /v1/chat/completions`."""
 
     provider = Provider.OPENAI
-    prefix = "/openai"
     call_path = "/v1/chat/completions"
-    models_path = "/v1/models"
+
+    def serves(self, path: str) -> bool:
+        return path == self.call_path
 
     def parse(self, request: Request) -> Call:
         fields = strict_json.decode_object(request.body)
-        strict_json.check_known(fields, _KNOWN, "")
+        _FIELDS.check(fields)
         messages = strict_json.object_list(fields.get("messages"), "messages")
         for index, message in enumerate(messages):
             _check_message(message, f"messages[{index}]")
-        tools = _check_tools(fields)
+        tools = openai_fields.tool_count(fields.get("tools"), "tools", _CLIENT_TOOLS)
+        if fields.get("functions") is not None:
+            tools += len(strict_json.object_list(fields["functions"], "functions"))
         stream = strict_json.flag(fields, "stream")
-        _check_price_fields(fields)
+        openai_fields.check_tier(fields)
+        if fields.get("modalities") not in (None, ["text"]):
+            raise not_bounded("modalities", "only text can be bounded in this version")
         choices = strict_json.positive_int(fields, "n") or 1
         if choices > _MAX_CHOICES:
             raise malformed(f"n: write at most {_MAX_CHOICES}", "n")
-        prompt_bytes = sum(len(strict_json.encode(fields[name])) for name in _PROMPT_FIELDS if name in fields)
         return Call(
             model=strict_json.text_field(fields, "model"),
             stream=stream,
-            prompt_tokens_bound=prompt_bytes + TOKENS_PER_MESSAGE * (len(messages) + tools),
+            prompt_tokens_bound=_FIELDS.prompt_bytes(fields) + TOKENS_PER_MESSAGE * (len(messages) + tools),
             choices=choices,
             asked_output_tokens=_asked_output(fields),
             floor_output_tokens=0,
@@ -94,35 +85,21 @@ class OpenAIChat:
             rewritten["stream_options"] = {**options, "include_usage": True}
         return strict_json.encode(rewritten)
 
-    def target(self, request: Request) -> str:
+    def target(self, request: Request, model: str) -> str:
         return self.call_path
 
     def credential(self, key: str) -> Headers:
-        return ((b"authorization", b"Bearer " + key.encode("utf-8")),)
+        return openai_fields.credential(key)
 
     def meter(self, call: Call, event_stream: bool) -> Meter:
         return StreamMeter(call) if event_stream else JsonMeter(usage_of_document)
-
-    def refuse(self, refusal: RefusedCall) -> Response:
-        error = {
-            "message": refusal.message,
-            "type": _ERROR_TYPES.get(refusal.status, "api_error"),
-            "param": refusal.field,
-            "code": refusal.reason.value,
-            **refusal_fields(refusal),
-        }
-        return Response(refusal.status, refusal_headers(refusal), msgspec.json.encode({"error": error}))
-
-    def model_list(self, names: tuple[str, ...]) -> bytes:
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "ambit"} for name in names]
-        return msgspec.json.encode({"object": "list", "data": data})
 
 
 # -- the request ----------------------------------------------------------------
 
 
 def _check_message(message: Mapping[str, Any], where: str) -> None:
-    strict_json.check_known(message, _KNOWN_OF_MESSAGE, f"{where}.")
+    _MESSAGE_FIELDS.check(message, f"{where}.")
     content = message.get("content")
     if content is None or isinstance(content, str):
         return
@@ -132,29 +109,6 @@ def _check_message(message: Mapping[str, Any], where: str) -> None:
             raise not_bounded(
                 f"{where}.content[{index}].type", f"{kind!r} cannot be bounded in this version; send text"
             )
-
-
-def _check_tools(fields: Mapping[str, Any]) -> int:
-    """How many tools there are; all run at the client."""
-    count = 0
-    if fields.get("tools") is not None:
-        for index, tool in enumerate(strict_json.object_list(fields["tools"], "tools")):
-            kind = tool.get("type")
-            if not isinstance(kind, str) or kind not in _CLIENT_TOOLS:
-                raise not_bounded(f"tools[{index}].type", f"{kind!r} runs at the provider, past the gateway")
-            count += 1
-    if fields.get("functions") is not None:
-        count += len(strict_json.object_list(fields["functions"], "functions"))
-    return count
-
-
-def _check_price_fields(fields: Mapping[str, Any]) -> None:
-    tier = fields.get("service_tier")
-    if tier is not None and tier not in _PLAIN_TIERS:
-        raise not_bounded("service_tier", f"{tier!r} has a price of its own, which the route does not state")
-    modalities = fields.get("modalities")
-    if modalities is not None and modalities != ["text"]:
-        raise not_bounded("modalities", "only text can be bounded in this version")
 
 
 def _asked_output(fields: Mapping[str, Any]) -> int | None:

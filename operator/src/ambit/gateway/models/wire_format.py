@@ -5,6 +5,7 @@ Nothing here does I/O or knows a clock. A new format is one module that offers `
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from ambit.api.model_route import Provider
@@ -35,6 +36,16 @@ class TokenUsage:
         return self.input + self.cache_read + self.cache_write + self.output
 
 
+class Billing(StrEnum):
+    """What of a call its provider bills."""
+
+    INPUT_AND_OUTPUT = "InputAndOutput"
+    INPUT = "Input"
+    """Nothing is written: embeddings."""
+    NOTHING = "Nothing"
+    """Free of charge, but a call all the same: counting tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A model call as its client wrote it, judged and ready to be rewritten."""
@@ -42,8 +53,9 @@ class Call:
     model: str
     """The client's name for the model."""
     stream: bool
-    prompt_tokens_bound: int
-    """No byte-level tokenizer makes more of the prompt, the server's own template aside."""
+    prompt_tokens_bound: int | None
+    """No byte-level tokenizer makes more of the prompt, the server's own template aside; None where the prompt is not
+    all in the request (stored state, files, images): then it is whatever fits into the model's context."""
     choices: int
     """How many answers are asked for; each costs its own output."""
     asked_output_tokens: int | None
@@ -54,6 +66,9 @@ class Call:
     """Whether the client itself asked for usage in the stream."""
     fields: Mapping[str, Any]
     """The body, decoded; what is forwarded is made from this, so that what was judged is what is sent."""
+    billing: Billing = Billing.INPUT_AND_OUTPUT
+    prompts: int = 1
+    """How many prompts the call holds, each of which may fill the model's context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +130,10 @@ class WireFormat(Protocol):
     """One provider's wire format."""
 
     provider: Provider
-    prefix: str
-    """Where the format begins among the gateway's paths: `/openai`."""
-    call_path: str
-    """The provider's own path of a call: `/v1/chat/completions`."""
-    models_path: str
+
+    def serves(self, path: str) -> bool:
+        """Whether this is the provider's own path (without the surface's prefix) of a call."""
+        ...
 
     def parse(self, request: Request) -> Call:
         """Raises RefusedCall for what is malformed, ambiguous, or cannot be bounded."""
@@ -129,8 +143,8 @@ class WireFormat(Protocol):
         """The body to send: the backend's model, `output_tokens` for each choice, usage asked for."""
         ...
 
-    def target(self, request: Request) -> str:
-        """The path and query at the provider."""
+    def target(self, request: Request, model: str) -> str:
+        """The path and query at the provider, for its own name of the model."""
         ...
 
     def credential(self, key: str) -> Headers:
@@ -141,12 +155,32 @@ class WireFormat(Protocol):
         """A meter for an answer: a stream of events, or one JSON document."""
         ...
 
+
+class Surface(Protocol):
+    """What the wire formats of one provider have in common: where they begin, and the shape of what is not a call."""
+
+    provider: Provider
+    prefix: str
+    """Where the provider's paths begin among the gateway's: `/openai`."""
+    models_path: str
+    """The provider's own path of the listing of models; one model stands below it."""
+    formats: tuple[WireFormat, ...]
+
     def refuse(self, refusal: RefusedCall) -> Response:
         """The refusal as the provider's SDKs expect an error."""
         ...
 
     def model_list(self, names: tuple[str, ...]) -> bytes:
         """The answer to a listing of models."""
+        ...
+
+    def model(self, name: str) -> bytes:
+        """The answer to a question for one model."""
+        ...
+
+    def why_not(self, path: str) -> str | None:
+        """Why the provider has this path (without the prefix) and the gateway does not; None where there is no more to
+        say than that."""
         ...
 
 

@@ -32,6 +32,17 @@ from ambit.telemetry.reasons import SessionEnd
 
 ROOM_PATIENCE_S: Final = 20.0
 
+_ENDS_NOW: Final = {
+    wire.RefusalReason.ACCOUNT_REMOVED: SessionEnd.ACCOUNT_REMOVED,
+    wire.RefusalReason.TERMINATED: SessionEnd.BUDGET_EXHAUSTED,
+    wire.RefusalReason.HOLD_EXPIRED: SessionEnd.RUNTIME_EXHAUSTED,  # and all of it is charged
+}
+"""Refusals after which nothing is left to run on."""
+_ASK_AGAIN: Final = frozenset(
+    {wire.RefusalReason.STORAGE_FULL, wire.RefusalReason.RESTORE_PENDING, wire.RefusalReason.PARKED}
+)
+"""Refusals that say nothing of the next answer: a disk has room again, a restore is resumed, a Budget is topped up."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -135,12 +146,12 @@ class RuntimeHold:
             if answer is not None:
                 denial = answer.message
             if isinstance(answer, wire.Refused):
-                if answer.reason is wire.RefusalReason.SESSION_ENDED:
-                    return Ended(answer.ended or SessionEnd.KILLED, answer.message)
-                if answer.reason is not wire.RefusalReason.LIMIT_EXCEEDED:
-                    return Ended(SessionEnd.ACCOUNT_REMOVED, answer.message)
-                self._slices = replace(self._slices, final=True)
-                continue
+                ended = _ended_by(answer)
+                if ended is not None:
+                    return ended
+                if answer.reason not in _ASK_AGAIN:
+                    self._slices = replace(self._slices, final=True)
+                    continue
             await asyncio.sleep(min(ASK_AGAIN_MS, standing.told_in_ms) / 1000)
 
     async def _extend(self, standing: Standing) -> wire.Granted | wire.Refused | wire.Wait | None:
@@ -178,3 +189,11 @@ class RuntimeHold:
             await self._ledger.settle(wire.Settle(id=self._id, used=used))
         except (LedgerUnavailable, LedgerError) as error:
             _log.warning("runtime of %s was not settled and will be charged by its expiry: %s", self._path, error)
+
+
+def _ended_by(refused: wire.Refused) -> Ended | None:
+    """Why the environment has to end at once, where it has to."""
+    if refused.reason is wire.RefusalReason.SESSION_ENDED:
+        return Ended(refused.ended or SessionEnd.KILLED, refused.message)
+    reason = _ENDS_NOW.get(refused.reason)
+    return None if reason is None else Ended(reason, refused.message)

@@ -13,7 +13,7 @@ from ambit.ledger import changes, snapshot
 from ambit.ledger.accounts import Ending
 from ambit.ledger.allowance import RUNNING_WINDOWS, Allowance
 from ambit.ledger.amounts import INDEX, NOTHING, Limit, Resource, Vector, Window, plus
-from ambit.ledger.holds import HoldState
+from ambit.ledger.holds import HoldState, Part
 from ambit.ledger.windows import Span, window_at
 from ambit.telemetry.reasons import SessionEnd
 
@@ -287,7 +287,7 @@ def _hold(old: _Hold) -> snapshot.HoldImage:
     return snapshot.HoldImage(
         chain=old.chain,
         first=changes.HoldPlaced(granted_ms, old.component, old.id, old.chain[0], *asked),
-        parts=tuple((part.granted_ms, _vector(part.amount)) for part in old.increments),
+        parts=tuple(Part(part.granted_ms, _vector(part.amount)) for part in old.increments),
         expires_ms=old.expires_ms,
         last=extended,
         state=old.state,

@@ -51,7 +51,7 @@ class Replica:
         self._url = url
         self._source = source
         self._partitions = partitions
-        self.events = Events(incarnation, self._word)
+        self.events = Events(incarnation, lambda: True, self._word)  # each word says for whom it is the writer
         self.forest = Forest(lambda: [place.tree for place in self._places])
         self._places = [
             Place(number, source.partition(number), make_store, make_writer, self._gate) for number in range(partitions)
