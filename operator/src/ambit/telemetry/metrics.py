@@ -139,7 +139,8 @@ LEDGER_TERMS = Counter(
     ["cause"],
 )
 LEDGER_STANDBY_LAG = Gauge(
-    "ambit_ledger_standby_lag_batches", "How many batches it had yet to take up of what it follows, when it last looked."
+    "ambit_ledger_standby_lag_batches",
+    "How many batches it had yet to take up of what it follows, when it last looked.",
 )
 LEDGER_REPLAY_SECONDS = Gauge(
     "ambit_ledger_replay_seconds", "How long it last took to become the writer, with all that was journalled taken up."

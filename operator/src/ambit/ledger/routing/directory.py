@@ -8,7 +8,7 @@ from ambit.ledger import wire
 from ambit.ledger.http_exchange import HttpLedger
 from ambit.ledger.partitions.rendezvous import partition_of
 from ambit.ledger.partitions.table import Keys, Routes, Table
-from ambit.ledger.routing.keys import Key, KeyKind, key_of, nowhere
+from ambit.ledger.routing.keys import Key, KeyKind, key_of
 from ambit.ledger.transport import AttemptFailed
 
 PATIENCE_S = 0.5
@@ -76,8 +76,8 @@ class Directory:
             self._made(op, place)
         return place
 
-    async def look_up(self, ops: Sequence[wire.AnyOperation]) -> list[int]:
-        """The partitions of operations, as the ledger says. Raises AttemptFailed."""
+    async def look_up(self, ops: Sequence[wire.AnyOperation]) -> list[int | None]:
+        """The partitions of operations, as the ledger says; None: of none. Raises AttemptFailed."""
         keys = [key_of(op) for op in ops]
         asked = [key for key in dict.fromkeys(keys) if self._known(key) is None]
         paths = tuple(key.text for key in asked if key.kind is KeyKind.PATH)
@@ -85,13 +85,7 @@ class Directory:
         if asked:
             found = await self._anybody(lambda url: self._http.routes(Keys(paths, holds), url))
             self._found(Keys(paths, holds), found)
-        places: list[int] = []
-        for op, key in zip(ops, keys, strict=True):
-            place = self._known(key)
-            places.append(nowhere(key, self.partitions) if place is None else place)
-            if place is not None:
-                self._made(op, place)
-        return places
+        return [self.find(op) for op in ops]
 
     def _found(self, keys: Keys, routes: Routes) -> None:
         if (len(routes.paths), len(routes.holds)) != (len(keys.paths), len(keys.holds)):

@@ -17,8 +17,8 @@ from ambit.ledger import wire
 from ambit.ledger.http_exchange import HttpLedger
 from ambit.ledger.partitions.table import Table
 from ambit.ledger.routing.directory import Directory
-from ambit.ledger.routing.everywhere import merged, shares
-from ambit.ledger.routing.keys import KeyKind, key_of
+from ambit.ledger.routing.everywhere import error_of, merged, shares
+from ambit.ledger.routing.keys import KeyKind, key_of, nowhere
 from ambit.ledger.transport import MAX_WAITING, PAUSES_S, Asked, AttemptFailed, Misdirected, Transport, check_room
 
 MOVED_S: Final = 1.0
@@ -123,7 +123,8 @@ class Lanes:
                 self._failure = None
                 for asked, place in zip(batch, places, strict=True):
                     asked.answer.add_done_callback(partial(self._answered, asked.op))
-                    self._lanes[place].take(asked)
+                    somewhere = nowhere(key_of(asked.op), self._directory.partitions) if place is None else place
+                    self._lanes[somewhere].take(asked)
 
     def _answered(self, op: wire.AnyOperation, answer: asyncio.Future[wire.AnyResult]) -> None:
         if not answer.cancelled() and answer.exception() is None:
@@ -149,8 +150,15 @@ class Lanes:
                 attempt += 1
             else:
                 break
-        asked = shares(op, places, self._directory.partitions)
-        answers = await asyncio.gather(*(lane.ask(each) for lane, each in zip(self._lanes, asked, strict=True)))
+        for each, place in zip(spent, places, strict=True):
+            if place is None:
+                return wire.UnknownAccount(each.path)
+        answers: list[wire.AnyResult] = []
+        for phase in shares(op, places, self._directory.partitions):
+            asked = [self._lanes[place].ask(share) for place, share in phase.items()]
+            answers += await asyncio.gather(*asked)
+            if (wrong := error_of(answers)) is not None:
+                return wrong
         return merged(answers)
 
     # -- sending -----------------------------------------------------------
