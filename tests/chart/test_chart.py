@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ambit.ledger.settings import Settings
+from ambit.telemetry.tracing.settings import TracingSettings
 from tests.chart.conftest import CHART, Manifest
 
 Render = Callable[..., list[Manifest]]
@@ -38,9 +40,13 @@ def test_lint_finds_nothing(helm: Helm) -> None:
         ({"ledger": {"replicas": 2}}, "replicas"),
         ({"ledger": {"replicas": 3, "postgres": {"url": "postgres://a@db/a"}}}, "replicas"),
         ({"ledger": {"postgres": {"url": "mysql://a@db/a"}}}, "url"),
+        ({"ledger": {"postgres": {"partitions": 16}}}, "partitions"),
+        ({"ledger": {"postgres": {"url": "postgres://a@db/a", "partitions": 65}}}, "partitions"),
         ({"gateway": {"replicas": 0}}, "replicas"),
         ({"ledger": {"storage": {"size": "1 GB"}}}, "size"),
         ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"tracing": {"endpoint": "collector:4317"}}, "endpoint"),
+        ({"tracing": {"endpoint": "http://collector:4318", "sampleRatio": 10}}, "sampleRatio"),
         ({"docsUrl": "https://git.example/docs/"}, "docsUrl"),
         ({"docsUrl": "git.example/docs"}, "docsUrl"),
     ],
@@ -102,6 +108,20 @@ def test_with_postgres_a_second_ledger_stands_by_and_there_is_no_volume(render: 
     assert volume["secret"] == {"secretName": "db", "items": [{"key": "pass", "path": "password"}]}
     (mount,) = [each for each in container["volumeMounts"] if each["name"] == "postgres"]
     assert environ["AMBIT_LEDGER_STORE_PASSWORD_FILE"] == f"{mount['mountPath']}/password"
+
+
+def test_with_partitions_any_number_of_ledgers_write_and_are_reached_one_by_one(render: Render) -> None:
+    manifests = render(ledger={"replicas": 3, "postgres": {"url": "postgres://a@db/a", "partitions": 16}})
+    (ledger,) = [m for m in of_kind(manifests, "Deployment") if m["metadata"]["name"] == "ambit-ledger"]
+    assert ledger["spec"]["replicas"] == 3
+    assert ledger["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    (container,) = ledger["spec"]["template"]["spec"]["containers"]
+    environ = {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+    assert environ["AMBIT_LEDGER_PARTITIONS"] == "16"
+    assert environ["AMBIT_LEDGER_HOST"] == {"fieldRef": {"fieldPath": "status.podIP"}}
+    values = {name: value for name, value in environ.items() if isinstance(value, str)}
+    settings = Settings.from_env({**values, "AMBIT_LEDGER_HOST": "10.0.0.7"})
+    assert (settings.partitions, settings.advertise) == (16, "http://10.0.0.7:8090")
 
 
 def test_no_component_has_a_wildcard_or_reads_secrets_of_others(render: Render) -> None:
@@ -172,3 +192,21 @@ def test_the_dashboard_can_be_left_out(render: Render) -> None:
 def test_the_chart_carries_a_file_for_each_crd() -> None:
     copies = {path.name: path.read_text() for path in (CHART / "files" / "crds").glob("*.yaml")}
     assert copies == {path.name: path.read_text() for path in Path(CRDS).glob("*.yaml")}
+
+
+def test_spans_go_where_the_values_say_and_nowhere_else(render: Render) -> None:
+    def of_opentelemetry(manifests: list[Manifest]) -> dict[str, dict[str, str]]:
+        return {
+            name: {
+                each["name"]: each["value"] for each in spec["containers"][0]["env"] if each["name"].startswith("OTEL_")
+            }
+            for name, spec in pod_specs(manifests).items()
+            if name != "ambit-drain"
+        }
+
+    assert of_opentelemetry(render()) == {"ambit-operator": {}, "ambit-gateway": {}, "ambit-ledger": {}}
+    traced = render(tracing={"endpoint": "http://collector:4318", "sampleRatio": 0.001})
+    for environ in of_opentelemetry(traced).values():
+        assert TracingSettings.from_env(environ) == TracingSettings(
+            "http://collector:4318/v1/traces", "parentbased_traceidratio", 0.001
+        )

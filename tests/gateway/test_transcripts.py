@@ -6,6 +6,7 @@ import pytest
 
 from ambit.gateway.models.anthropic_messages import AnthropicMessages
 from ambit.gateway.models.openai_chat import OpenAIChat
+from ambit.gateway.models.openai_embeddings import OpenAIEmbeddings
 from ambit.gateway.models.openai_responses import OpenAIResponses
 from ambit.gateway.models.wire_format import Call, TokenUsage, WireFormat
 
@@ -16,6 +17,7 @@ TRANSCRIPTS: list[tuple[str, WireFormat, TokenUsage]] = [
     ("openai_responses_text.sse", OpenAIResponses(), TokenUsage(37, 0, 0, 11)),
     ("openai_responses_reasoning_and_tool.sse", OpenAIResponses(), TokenUsage(267, 1024, 0, 215)),
     ("openai_responses_incomplete.json", OpenAIResponses(), TokenUsage(11, 0, 0, 16)),
+    ("openai_embeddings.json", OpenAIEmbeddings(), TokenUsage(8, 0, 0, 0)),
     ("anthropic_thinking_and_tool.sse", AnthropicMessages(), TokenUsage(472, 100, 30, 89)),
 ]
 

@@ -22,7 +22,7 @@ from ambit.ledger.journal.sqlite import SqliteSource
 from ambit.ledger.main import run, wall_clock_ms
 from ambit.ledger.settings import Settings
 from ambit.ledger.writer import COMPACT_AFTER_CHANGES
-from ambit.telemetry import logs
+from ambit.telemetry import logs, tracing
 
 
 class NamesAsTokens:
@@ -84,6 +84,7 @@ async def main(folder: Path) -> None:
 if __name__ == "__main__":
     logs.configure("ledger")
     try:
-        asyncio.run(main(Path(sys.argv[1])))
+        with tracing.exporting("ledger", os.environ):
+            asyncio.run(main(Path(sys.argv[1])))
     except JournalError as error:
         sys.exit(f"ledger: {error}")

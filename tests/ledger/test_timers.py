@@ -13,8 +13,8 @@ def test_what_was_taken_back_wakes_nobody() -> None:
     timers.add("b", 5000)
     timers.remove("a", slot)
     assert timers.next_ms == 5000
-    assert timers.due(4999) == []
-    assert timers.due(5000) == ["b"]
+    assert timers.due(4999, 9) == []
+    assert timers.due(5000, 9) == ["b"]
     assert timers.next_ms == NEVER
 
 
@@ -50,7 +50,7 @@ def test_all_that_was_not_taken_back_falls_due_once_never_early_and_less_than_a_
     due_ms = {item: -(-at_ms // grain_ms) * grain_ms for item, at_ms in expected.items()}
     for now_ms in range(40):
         assert timers.next_ms == min(due_ms.values(), default=NEVER)
-        found = timers.due(now_ms)
+        found = timers.due(now_ms, 99)
         assert set(found) == {item for item, at_ms in due_ms.items() if at_ms <= now_ms}
         for item in found:
             assert now_ms - grain_ms < expected[item] <= now_ms

@@ -26,6 +26,8 @@ class Plan:
     cut_short: bool
     """Whether the request allowed fewer tokens than the script has."""
     include_usage: bool
+    base64: bool
+    """Whether embeddings were asked for in base64."""
 
 
 def plan(body: Json, script: Script) -> Plan:
@@ -43,6 +45,7 @@ def plan(body: Json, script: Script) -> Plan:
         input_tokens=prompt // 4 if script.input is None else script.input,
         cut_short=output < script.tokens,
         include_usage=bool(options.get("include_usage")),
+        base64=body.get("encoding_format") == "base64",
     )
 
 

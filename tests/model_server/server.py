@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from tests.model_server.embeddings import Embeddings
 from tests.model_server.formats import Anthropic, OpenAI, Plan, plan
 from tests.model_server.responses import Responses
 from tests.model_server.script import Script, script_of
 
-Format = type[OpenAI] | type[Anthropic] | type[Responses]
+Format = type[OpenAI] | type[Anthropic] | type[Responses] | type[Embeddings]
 
 
 @dataclass(eq=False)
@@ -64,6 +65,7 @@ class ModelServer:
             [
                 web.post("/{base:.*}v1/chat/completions", self._openai),
                 web.post("/{base:.*}v1/responses", self._responses),
+                web.post("/{base:.*}v1/embeddings", self._embeddings),
                 web.post("/{base:.*}v1/messages", self._anthropic),
                 web.get("/received", self._list_received),
                 web.delete("/received", self._forget_received),
@@ -77,6 +79,9 @@ class ModelServer:
 
     async def _responses(self, request: web.Request) -> web.StreamResponse:
         return await self._call(request, Responses)
+
+    async def _embeddings(self, request: web.Request) -> web.StreamResponse:
+        return await self._call(request, Embeddings)
 
     async def _anthropic(self, request: web.Request) -> web.StreamResponse:
         return await self._call(request, Anthropic)

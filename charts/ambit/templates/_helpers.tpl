@@ -58,6 +58,17 @@ capabilities: {drop: [ALL]}
     - serviceAccountToken: {path: token, audience: ambit-ledger, expirationSeconds: 3607}
 {{- end }}
 
+{{/* OpenTelemetry's own variables, where spans go somewhere. */}}
+{{- define "ambit.tracing" -}}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .endpoint | quote }}}
+- {name: OTEL_TRACES_SAMPLER, value: parentbased_traceidratio}
+- {name: OTEL_TRACES_SAMPLER_ARG, value: {{ .sampleRatio | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "ambit.probes" -}}
 startupProbe:
   httpGet: {path: /healthz, port: health}

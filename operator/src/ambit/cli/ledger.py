@@ -114,7 +114,7 @@ def export_audit(store: str | None) -> None:
 @click.option("--until", type=click.DateTime(), help="Sessions that ended before then (UTC).")
 @click.option("--csv", "as_csv", is_flag=True, help="As CSV instead of a table.")
 def usage(store: str | None, by: tuple[str, ...], since: datetime | None, until: datetime | None, as_csv: bool) -> None:
-    """Adds up what sessions used: those that are open, and those that ended in the last 30 days."""
+    """Adds up what sessions used: those that are open, and all that have ended."""
     from ambit.ledger.history import UnknownGrouping, sessions_of, to_csv
     from ambit.ledger.records import RecordKind
     from ambit.ledger.views import session_usage

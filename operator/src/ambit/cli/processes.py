@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ambit.api.names import LEDGER_AUDIENCE
-from ambit.telemetry import logs
+from ambit.telemetry import logs, tracing
 
 _LOG = logging.getLogger("ambit.cli")
 
@@ -119,7 +119,10 @@ def _start(component: str, process: Callable[[], Coroutine[Any, Any, None]]) -> 
 
     logs.configure(component, os.environ.get("AMBIT_LOG_LEVEL", "INFO"))
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with (
+            tracing.exporting(component, os.environ),
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
             runner.run(process())
     except (SettingsError, ConfigError) as error:
         click.echo(f"ambit {component}: {error}", err=True)

@@ -12,7 +12,8 @@ from typing import NoReturn, Protocol
 from ambit.control.workqueue import WorkQueue
 from ambit.kube import ApiError, Conflict, Key
 from ambit.ledger.client import LedgerError, LedgerUnavailable
-from ambit.telemetry import metrics
+from ambit.telemetry import metrics, tracing
+from ambit.telemetry.tracing import Attribute, SpanName
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,16 @@ class Controller:
                 self._queue.done(key)
 
     async def _once(self, key: Key) -> None:
+        with tracing.span(SpanName.RECONCILE) as span:
+            span.set(Attribute.CONTROLLER, self.name)
+            span.set(Attribute.OBJECT, "/".join(key) if span.recording else None)
+            result = await self._pass(key)
+            span.set(Attribute.RESULT, result)
+            if result in ("error", "defect"):
+                span.fail(result)
+
+    async def _pass(self, key: Key) -> str:
+        """One pass over one object; how it ended, as the metric has it."""
         began = perf_counter()
         result = "success"
         try:
@@ -77,3 +88,4 @@ class Controller:
                 self._queue.add(key, again_s)
         metrics.RECONCILES.labels(self.name, result).inc()
         metrics.RECONCILE_SECONDS.labels(self.name).observe(perf_counter() - began)
+        return result

@@ -17,7 +17,8 @@ from ambit.gateway.warnings import Warnings
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import DEADLINE_S, AccountUnknown, Held, LedgerClient, LedgerError, LedgerUnavailable
-from ambit.telemetry import metrics
+from ambit.telemetry import metrics, tracing
+from ambit.telemetry.tracing import Attribute, HoldFrom, SpanEvent, SpanName
 
 QUEUE_S: Final = 20.0
 _NOTHING: Final = Amount()
@@ -60,16 +61,21 @@ class Admission:
 
         Raises RefusedCall where a bound, the session's end, or the ledger's absence stands in the way, and ClientGone.
         """
+        with tracing.part(SpanName.ADMISSION):
+            return await self._hold(session, want, at_least, gone)
+
+    async def _hold(self, session: Session, want: Amount, at_least: Amount, gone: asyncio.Future[None]) -> Hold:
         self._ahead.called(session.path, session.parent, want)
         hold = self._ahead.take(session.path)
-        found = _FOUND
+        found, how = _FOUND, HoldFrom.FOUND
         if hold is None and (asked := self._ahead.asked_for(session.path)) is not None:
             await asyncio.wait((asked,), timeout=DEADLINE_S)
             hold = self._ahead.take(session.path)
-            found = _AWAITED
+            found, how = _AWAITED, HoldFrom.AWAITED
         if hold is not None:
             if hold.amount.covers(want) and self._ahead.trusted:
                 found.inc()
+                tracing.current().set(Attribute.HOLD, how.value)
                 return self._unless(gone, hold)
             hold = await self._extended(hold, want, at_least)
         if hold is not None:
@@ -102,7 +108,9 @@ class Admission:
         if not isinstance(answer, wire.Granted):
             self._settlements.release(hold.id, "the call needs more than is held ahead")
             return None
-        metrics.GATEWAY_HOLDS_AHEAD.labels("Confirmed" if extend.want == _NOTHING else "Extended").inc()
+        how = HoldFrom.CONFIRMED if extend.want == _NOTHING else HoldFrom.EXTENDED
+        metrics.GATEWAY_HOLDS_AHEAD.labels(how.value).inc()
+        tracing.current().set(Attribute.HOLD, how.value)
         return replace(
             hold,
             amount=hold.amount + answer.amount,
@@ -113,6 +121,7 @@ class Admission:
     async def _at_the_ledger(
         self, session: Session, want: Amount, at_least: Amount, gone: asyncio.Future[None]
     ) -> Hold:
+        tracing.current().set(Attribute.HOLD, HoldFrom.LEDGER.value)
         in_the_way = self._queue.account_in_the_way(session.path, session.parent)
         answer = None
         if in_the_way is None:
@@ -131,6 +140,9 @@ class Admission:
         last: wire.Wait | None,
         gone: asyncio.Future[None],
     ) -> Hold:
+        span = tracing.current()
+        span.set(Attribute.HOLD, HoldFrom.QUEUED.value)
+        span.note(SpanEvent.QUEUED)
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._queue_s
         ticket = self._queue.enter(account, session.path, session.parent)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from ambit.gateway import bounds, refusals
+from ambit.gateway import bounds, refusals, spans
 from ambit.gateway.admission import ClientGone
 from ambit.gateway.admitting import Admitting
 from ambit.gateway.holds import Hold
@@ -23,8 +23,9 @@ from ambit.gateway.settlements import HoldKeeper
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import LedgerClient
 from ambit.policy import RouteBinding
-from ambit.telemetry import metrics
+from ambit.telemetry import metrics, tracing
 from ambit.telemetry.reasons import Refusal
+from ambit.telemetry.tracing import Attribute, Kind, SpanName
 
 _log = logging.getLogger(__name__)
 
@@ -69,26 +70,34 @@ class Calls:
 
     async def serve(self, wire: WireFormat, request: Request, session: Session, exchange: Exchange) -> None:
         """Answers one call. Raises RefusedCall as long as nothing has been answered."""
+        with tracing.accept(SpanName.MODEL_CALL, request.headers, Kind.CLIENT) as span:
+            spans.of_session(span, session)
+            await self._serve(wire, request, session, exchange)
+
+    async def _serve(self, wire: WireFormat, request: Request, session: Session, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()
         received_at = loop.time()
         call = wire.parse(request)
         route = await self._models.bind(session, call.model, wire.provider)
+        spans.of_call(tracing.current(), call, route)
         bounded = bounds.bound(call, route)
         try:
             with self._live.entered(session.path) as live:
                 hold = await self._admission.hold(session, bounded.want, bounded.at_least, exchange.gone)
                 metrics.GATEWAY_ADMISSION_SECONDS.observe(loop.time() - received_at)
                 output_tokens = bounds.granted_output_tokens(call, route, bounded, hold.amount)
-                with metrics.GATEWAY_HOLDS.track_inprogress():
+                tracing.current().set(Attribute.REQUEST_MAX_TOKENS, output_tokens)
+                with metrics.GATEWAY_HOLDS.track_inprogress(), tracing.part(SpanName.UPSTREAM, Kind.CLIENT):
                     relayed, cause = await self._forward(
                         wire, request, call, route, session, exchange, live, hold, output_tokens
                     )
         except ClientGone:
             exchange.abort()
             _count(route, "ClientGone")
+            tracing.current().fail("ClientGone")
             return
         at_most = bounds.worst(route, bounded.input_tokens, call.choices * output_tokens)
-        self._account_for(session, route, hold, at_most, relayed)
+        self._account_for(session, call, route, hold, at_most, relayed)
         self._ahead.ended(session.path, session.parent)
         if not relayed.answered:
             raise _unanswered(route, session, relayed, cause)
@@ -138,9 +147,11 @@ class Calls:
         relay.attach(connection)
         keeper = HoldKeeper(self._ledger, hold, self._hold_expires_in_ms, _cut_lost(relay, hold.id))
         try:
-            return await relay.done, relay.cut_cause
+            relayed = await relay.done
         finally:
             keeper.stop()
+        spans.of_exchange(tracing.current(), route, relayed)
+        return relayed, relay.cut_cause
 
     def _message(
         self, wire: WireFormat, request: Request, call: Call, route: RouteBinding, output_tokens: int
@@ -154,9 +165,11 @@ class Calls:
         target = wire.target(request, route.model)
         if base_path:
             target = f"/{base_path}{target}"
+        trace = tracing.outgoing()
         headers: Headers = (
             (b"host", origin.authority.encode("idna" if not origin.authority.isascii() else "ascii")),
-            *forwarded_headers(request.headers),
+            *forwarded_headers(request.headers, tracing.CONTEXT_HEADERS if trace else frozenset()),
+            *trace,
             (b"accept-encoding", b"identity"),
             (b"content-length", b"%d" % len(body)),
             *(wire.credential(key) if key is not None else ()),
@@ -164,7 +177,7 @@ class Calls:
         return origin, request_head("POST", target, headers) + body
 
     def _account_for(
-        self, session: Session, route: RouteBinding, hold: Hold, at_most: Amount, relayed: Relayed
+        self, session: Session, call: Call, route: RouteBinding, hold: Hold, at_most: Amount, relayed: Relayed
     ) -> None:
         """Settles what was used; the most that it can have been where that is not known; releases what the provider
         refused.
@@ -179,6 +192,7 @@ class Calls:
             if relayed.status == 401 and route.credential is not None:
                 self._world.credential_refused(route.credential)
             _count(route, "UpstreamRefused")
+            spans.of_result(tracing.current(), call, relayed, Amount())
             _log_call(session, route, hold, relayed, Amount())
             return
         _count(route, _OUTCOMES[relayed.ending])
@@ -190,12 +204,13 @@ class Calls:
             _count_tokens(label, relayed)
         metrics.GATEWAY_COST.labels(label).inc(used.usd_nanos)
         self._settlements.settle(session.path, hold.id, used)
+        spans.of_result(tracing.current(), call, relayed, used)
         _log_call(session, route, hold, relayed, used)
 
 
-def forwarded_headers(headers: Headers) -> Headers:
+def forwarded_headers(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> Headers:
     """The client's headers without those that are its own credentials, concern one connection, or are ours to set."""
-    drop = NOT_FORWARDED | named_in_connection(headers)
+    drop = NOT_FORWARDED | named_in_connection(headers) | replaced
     return tuple(
         (name, value) for name, value in headers if name not in drop and not name.startswith(_NOT_FORWARDED_PREFIXES)
     )

@@ -11,6 +11,8 @@ from ambit.gateway.server.connection import Exchange
 from ambit.gateway.server.http import HOP_BY_HOP, Headers, named_in_connection
 from ambit.gateway.server.parser import body_length
 from ambit.gateway.server.upstream import BrokenOff, UpstreamConnection
+from ambit.telemetry import tracing
+from ambit.telemetry.tracing import SpanEvent
 
 NOT_PASSED_ON: Final = HOP_BY_HOP | {
     b"content-length",
@@ -51,6 +53,8 @@ class Relayed:
     answered: bool
     """Whether the client has been given a head; if not, it is still to be answered."""
     message: str = ""
+    first_chunk_s: float | None = None
+    """How long after it was sent the first piece of the answer's body came; None: none came."""
 
 
 class Relay:
@@ -79,7 +83,9 @@ class Relay:
         self._event_stream = False
         self._withheld = False
         self._client_gone = False
-        self._heard_at = self._loop.time()
+        self._began_at = self._heard_at = self._loop.time()
+        self._first_chunk_at: float | None = None
+        self._span = tracing.current()
         self._timer = self._loop.call_later(silence_s, self._check_silence)
         self.cut_cause: CutCause | None = None
         self.done: asyncio.Future[Relayed] = self._loop.create_future()
@@ -95,6 +101,7 @@ class Relay:
     # -- the provider ----------------------------------------------------
     def on_head(self, status: int, headers: Headers) -> None:
         self._heard_at = self._loop.time()
+        self._span.note(SpanEvent.FIRST_BYTE)
         self._status = status
         self._withheld = status == PROVIDER_REFUSED_KEY
         self._event_stream = _media_type(headers) == b"text/event-stream" and _is_plain(headers)
@@ -110,6 +117,8 @@ class Relay:
 
     def on_body(self, data: bytes) -> None:
         self._heard_at = self._loop.time()
+        if self._first_chunk_at is None:
+            self._first_chunk_at = self._heard_at
         if self._meter is not None:
             self._pass_on(self._meter.feed(data))
 
@@ -191,7 +200,8 @@ class Relay:
         self._exchange.on_flow(None)
         usage = self._meter.usage if self._meter is not None else None
         answered = self._exchange.started or self._client_gone
-        self.done.set_result(Relayed(ending, self._status, usage, answered, message))
+        first_chunk_s = None if self._first_chunk_at is None else self._first_chunk_at - self._began_at
+        self.done.set_result(Relayed(ending, self._status, usage, answered, message, first_chunk_s))
 
 
 def _media_type(headers: Headers) -> bytes:

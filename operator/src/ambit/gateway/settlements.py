@@ -13,7 +13,8 @@ from ambit.gateway.warnings import Warnings
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
-from ambit.telemetry import metrics
+from ambit.telemetry import metrics, tracing
+from ambit.telemetry.tracing import Attribute, Span, SpanName
 
 _log = logging.getLogger(__name__)
 
@@ -46,16 +47,21 @@ class Settlements:
         return not self._open
 
     def _end(self, session: str, op: wire.Settle | wire.Release) -> None:
-        # No task and no deadline: the client sends it again until it is acknowledged.
-        answer = self._ledger.post(op)
+        span = tracing.part(SpanName.SETTLEMENT)
+        with span.active():
+            # No task and no deadline: the client sends it again until it is acknowledged.
+            answer = self._ledger.post(op)
         self._open.add(answer)
-        answer.add_done_callback(partial(self._ended, session, op.id))
+        answer.add_done_callback(partial(self._ended, session, op.id, span))
 
-    def _ended(self, session: str, hold: str, answer: asyncio.Future[wire.AnyResult]) -> None:
+    def _ended(self, session: str, hold: str, span: Span, answer: asyncio.Future[wire.AnyResult]) -> None:
         self._open.discard(answer)
         if answer.cancelled():
+            span.end()
             return
         result = answer.result()
+        span.set(Attribute.RESULT, type(result).__name__)
+        span.end()
         metrics.GATEWAY_SETTLEMENTS.labels(type(result).__name__).inc()
         match result:
             case wire.Settled():

@@ -22,6 +22,7 @@ from ambit.isolates.headers import break_off, end_to_end, from_agent
 from ambit.isolates.sessions import Session, Sessions
 from ambit.isolates.shard import Shard
 from ambit.telemetry import metrics
+from ambit.telemetry.reasons import EgressRefusal
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +115,11 @@ class Outside:
     async def _pass_on(self, shard: Shard, request: web.Request) -> web.StreamResponse:
         session = self._session(shard, request)
         if session is None:
-            return _refused(HTTPStatus.FORBIDDEN, "UnknownSession", "no such session runs on this shard")
+            return _refused(HTTPStatus.FORBIDDEN, EgressRefusal.UNKNOWN_SESSION, "no such session runs on this shard")
         if len(session.requests) >= REQUESTS_PER_SESSION:
             return _refused(
                 HTTPStatus.TOO_MANY_REQUESTS,
-                "TooManyRequests",
+                EgressRefusal.TOO_MANY_REQUESTS,
                 f"the session has {REQUESTS_PER_SESSION} requests under way, as many as it may",
             )
         task = asyncio.current_task()
@@ -135,7 +136,7 @@ class Outside:
             target = URL(request.headers["x-ambit-target"], encoded=True)
             url, proxy = route(target, self._gateway)
         except (KeyError, ValueError) as error:
-            return _refused(HTTPStatus.BAD_REQUEST, "Malformed", f"no address to go to: {error}")
+            return _refused(HTTPStatus.BAD_REQUEST, EgressRefusal.MALFORMED, f"no address to go to: {error}")
         headers = from_agent(request.headers)
         headers[SESSION_HEADER] = session.path
         response: web.StreamResponse | None = None
@@ -160,7 +161,8 @@ class Outside:
             if response is not None:
                 break_off(request)
                 return response
-            return _refused(HTTPStatus.SERVICE_UNAVAILABLE, "GatewayUnavailable", "the gateway could not be reached")
+            message = "the gateway could not be reached"
+            return _refused(HTTPStatus.SERVICE_UNAVAILABLE, EgressRefusal.GATEWAY_UNAVAILABLE, message)
 
 
 def route(target: URL, gateway: URL) -> tuple[URL, URL | None]:
@@ -184,6 +186,6 @@ def route(target: URL, gateway: URL) -> tuple[URL, URL | None]:
     return url, None if ours else gateway
 
 
-def _refused(status: HTTPStatus, reason: str, message: str) -> web.Response:
+def _refused(status: HTTPStatus, reason: EgressRefusal, message: str) -> web.Response:
     metrics.ISOLATE_EGRESS_REFUSED.labels(reason).inc()
     return web.json_response({"reason": reason, "message": message}, status=status, headers={REASON_HEADER: reason})

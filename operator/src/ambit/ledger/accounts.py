@@ -52,6 +52,8 @@ class Session:
     agent: "Account | None" = None
     """Of a sub-session, the Agent in whose name it runs, where that is not above it."""
     ending: Ending | None = None
+    doomed: Ending | None = None
+    """How it is to end, where it is one of many that end bit by bit: nothing new is held for it any more."""
     holds: "dict[Hold, None]" = field(default_factory=lambda: NO_HOLDS)
     """The open ones."""
     timer: int = 0
@@ -62,6 +64,11 @@ class Session:
     """The exhausted account that parked it."""
     away: bool = False
     """Whether it is parked and holds nothing any more: it has given its slot back, and no gauge counts it."""
+
+    @property
+    def over(self) -> Ending | None:
+        """How it has ended, or is about to."""
+        return self.doomed if self.ending is None else self.ending
 
 
 @dataclass(slots=True, eq=False)

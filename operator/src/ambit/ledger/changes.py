@@ -57,6 +57,14 @@ class SessionOver(Change, frozen=True, tag="over"):
     cut: bool
 
 
+class EndingBegun(Change, frozen=True, tag="ending"):
+    """Every open session at and under an account is about to end, bit by bit, because there are many."""
+
+    path: str
+    reason: SessionEnd
+    message: str
+
+
 class SessionFolded(Change, frozen=True, tag="folded"):
     """The account of a session that ended is no longer in memory: a record has its usage, those above it its spend."""
 
@@ -228,6 +236,7 @@ AnyChange = (
     | AccountGone
     | SessionBegun
     | SessionOver
+    | EndingBegun
     | SessionFolded
     | KillBegun
     | KillEnded

@@ -5,10 +5,10 @@ from typing import Protocol
 
 import msgspec
 
-from ambit.ledger import older_answers, wire
+from ambit.ledger import older_answers, spans, wire
 from ambit.ledger.amounts import RESOURCES
 from ambit.ledger.writer import LedgerStopped
-from ambit.telemetry import metrics
+from ambit.telemetry import metrics, tracing
 
 NEWEST_VERSION = 2
 """Of the wire. This and the one before are served."""
@@ -59,6 +59,7 @@ class Dispatcher:
                 results[place] = await writer.history(op)
         for op, result in zip(decoded, results, strict=True):
             _count(component, op, result)
+        spans.of_batch(tracing.current(), component, decoded, results)
         if version == 1:
             return older_answers.encode(decoded, results)
         return msgspec.json.encode(wire.Results(results))

@@ -36,8 +36,8 @@ class TreeCollector(Collector):
         held = GaugeMetricFamily(*metrics.BUDGET_HELD, labels=labels)
         for tree, now_ms in now:
             state = tree.state
-            for account in state.accounts.values():
-                if account.removed or not account.path.startswith("budget/"):
+            for account in state.budgets.values():
+                if account.removed:
                     continue
                 _, namespace, name = account.path.split("/")
                 for view in usage(state, account, max(now_ms, state.now_ms)).limits:

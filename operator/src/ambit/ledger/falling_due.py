@@ -4,7 +4,7 @@ from ambit.ledger import changes
 from ambit.ledger.accounts import Account, Ending, Session
 from ambit.ledger.amounts import Amount
 from ambit.ledger.audit import AuditedLoss
-from ambit.ledger.ending import close_session
+from ambit.ledger.ending import close_session, end_doomed
 from ambit.ledger.history import session_record
 from ambit.ledger.policy_operations import wake_due, warn
 from ambit.ledger.state import FOLD_AFTER_MS, State, is_idle
@@ -15,23 +15,27 @@ from ambit.telemetry.reasons import SessionEnd
 
 def next_due_ms(state: State) -> int:
     """When something may fall due next; far away, if nothing will."""
+    if state.doomed:
+        return state.now_ms
     return min(state.expiries.next_ms, state.session_timers.next_ms, state.wake_timers.next_ms)
 
 
-def fall_due(step: Step) -> None:
-    """All that is due by the step's time."""
+def fall_due(step: Step, at_most: int) -> None:
+    """What is due by the step's time; of each kind at most so much, the rest in steps to come."""
     state, now_ms = step.state, step.now_ms
+    if state.doomed:
+        end_doomed(step, at_most)
     if state.expiries.next_ms <= now_ms:
-        for hold in state.expiries.due(now_ms):
+        for hold in state.expiries.due(now_ms, at_most):
             step.record(changes.HoldExpired(now_ms, hold.component, hold.id))
             step.audit(hold.chain[0].path, AuditedLoss(hold.component, hold.id, Amount.of(hold.amount)))
             warn(step, hold.chain)
     if state.session_timers.next_ms <= now_ms:
-        for account in state.session_timers.due(now_ms):
+        for account in state.session_timers.due(now_ms, at_most):
             if account.session is not None and state.accounts.get(account.path) is account:
                 _look_at(step, account, account.session)
     if state.wake_timers.next_ms <= now_ms:
-        wake_due(step)
+        wake_due(step, at_most)
 
 
 def _look_at(step: Step, account: Account, session: Session) -> None:

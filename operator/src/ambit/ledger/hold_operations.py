@@ -267,8 +267,9 @@ def _expired(hold: Hold) -> Refused:
 def _closed(chain: Chain) -> Refused | None:
     """Why nothing more may be held here at all, if so."""
     for account in chain:
-        if account.session is not None and account.session.ending is not None:
-            return session_ended(account.path, account.session.ending.reason, account.session.ending.message)
+        session = account.session
+        if session is not None and (over := session.over) is not None:
+            return session_ended(account.path, over.reason, over.message)
         if account.removed:
             return account_removed(account)
     session = chain[0].session

@@ -10,6 +10,7 @@ from ambit.ledger import version_1, wire
 from ambit.ledger.partitions.table import PARTITION_HEADER, Keys, Routes, Table
 from ambit.ledger.subscription import Heard, subscribe
 from ambit.ledger.transport import ATTEMPT_S, MISDIRECTED, AttemptFailed, Misdirected
+from ambit.telemetry import tracing
 
 VERSION_HEADER: Final = "x-ambit-ledger-version"
 VERSION: Final = 2
@@ -55,7 +56,7 @@ class HttpLedger:
 
     async def exchange_with(self, url: str, partition: int, body: bytes) -> bytes:
         """One attempt at a batch for one partition, at its writer. Raises AttemptFailed, Misdirected."""
-        headers = {VERSION_HEADER: str(VERSION), PARTITION_HEADER: str(partition)}
+        headers = {VERSION_HEADER: str(VERSION), PARTITION_HEADER: str(partition), **tracing.carried()}
         return await self._asked("POST", f"{url}/v1/ops", body, headers)
 
     async def table(self, url: str | None = None) -> Table:
@@ -82,6 +83,7 @@ class HttpLedger:
                 "Authorization": f"Bearer {self._token()}",
                 "Content-Type": "application/json",
                 VERSION_HEADER: str(self.version),
+                **tracing.carried(),
             }
             async with self._session.post(f"{self._url}/v1/ops", data=body, headers=headers) as response:
                 answer = await response.read()

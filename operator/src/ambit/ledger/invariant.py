@@ -86,9 +86,20 @@ def violations(state: State, now_ms: int) -> list[str]:
         found.extend(_violations_of_account(account, sums))
         if account.sessions_open != gauges[account]:
             found.append(f"{account.path}: counts {account.sessions_open} sessions, of which {gauges[account]} act")
+    found.extend(_violations_of_indexes(state))
     if state.open_holds != sum(hold.state is HoldState.OPEN for hold in state.holds()):
         found.append(f"{state.open_holds} holds are counted as open")
     return found
+
+
+def _violations_of_indexes(state: State) -> Iterable[str]:
+    sessions = {each for each in state.accounts.values() if each.session is not None}
+    if {each for found in state.sessions_in.values() for each in found} != sessions:
+        yield "the sessions by namespace are not those of the tree"
+    if set(state.doomed) != {each for each in sessions if each.session is not None and each.session.doomed is not None}:
+        yield "the sessions that are about to end are not those of the tree"
+    if set(state.budgets) != {path for path in state.accounts if path.startswith("budget/")}:
+        yield "the Budgets are not those of the tree"
 
 
 class _Sums:

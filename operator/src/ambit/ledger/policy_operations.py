@@ -77,10 +77,10 @@ def _parked_text(session: Account, why: str) -> str:
     return f"{why}; {session.path} is parked and wakes when there is room, by a new window, a top-up or a higher limit"
 
 
-def wake_due(step: Step) -> None:
+def wake_due(step: Step, at_most: int) -> None:
     """Wakes parked sessions of the accounts that are to be looked at, each account's longest waiting first."""
     state = step.state
-    for account in state.wake_timers.due(step.now_ms):
+    for account in state.wake_timers.due(step.now_ms, at_most):
         policy = account.policy
         if policy is None or not policy.lot:
             continue

@@ -11,6 +11,8 @@ from ambit.ledger.auth import CACHE_S, AuthenticationUnavailable, Components
 from ambit.ledger.dispatch import NEWEST_VERSION, Dispatcher, NotABatch
 from ambit.ledger.events import Events
 from ambit.ledger.writer import LedgerStopped
+from ambit.telemetry import tracing
+from ambit.telemetry.tracing import SpanName
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 EVENT_SILENCE_MS = 5_000
@@ -60,7 +62,8 @@ class Service:
         component = await self.component_of(request)
         version = request.headers.get(VERSION_HEADER, "1")
         try:
-            body = await self.dispatcher_of(request).answer(component, await request.read(), _number(version))
+            with tracing.answer(SpanName.LEDGER_BATCH, request.headers):
+                body = await self.dispatcher_of(request).answer(component, await request.read(), _number(version))
         except NotABatch as error:
             refuse(web.HTTPBadRequest, str(error))
         except LedgerStopped as error:

@@ -1,5 +1,7 @@
 """Opening, closing, killing sessions, and looking at them."""
 
+from heapq import nsmallest
+
 from ambit.ledger import changes, wire
 from ambit.ledger.account_operations import MAX_DEPTH, repeated_limit
 from ambit.ledger.accounts import Account, Session
@@ -76,8 +78,8 @@ def _opened_before(account: Account, session: Session, op: wire.Open) -> OpenAns
         parent = parent.parent
     if parent is None or parent.path != op.parent:
         return wire.Invalid(f"{op.path} is open under another parent: a session stays where it was opened")
-    if session.ending is not None:
-        return session_ended(account.path, session.ending.reason, session.ending.message)
+    if (over := session.over) is not None:
+        return session_ended(account.path, over.reason, over.message)
     return wire.Opened(already=True, attributes=session.attributes, holds=holds_of(account.chain()))
 
 
@@ -99,8 +101,8 @@ def _owner(step: Step, op: wire.Open, parent: Account) -> str | wire.Invalid:
 
 def _not_open(chain: tuple[Account, ...]) -> wire.Refused | None:
     for above in chain:
-        if above.session is not None and above.session.ending is not None:
-            return session_ended(above.path, above.session.ending.reason, above.session.ending.message)
+        if above.session is not None and (over := above.session.over) is not None:
+            return session_ended(above.path, over.reason, over.message)
         if above.removed:
             return account_removed(above)
     return None
@@ -123,16 +125,17 @@ def kill(step: Step, op: wire.Kill) -> wire.Killed | wire.ErrorResult:
     account = step.state.accounts.get(op.path)
     if account is None:
         return wire.UnknownAccount(op.path)
-    lingering = [each.path for each in account.sessions() if each.session is not None and not each.session.gone]
-    ends_some = any(each.session is not None and each.session.ending is None for each in account.sessions())
+    sessions = [(each.path, each.session) for each in account.sessions() if each.session is not None]
+    lingering = [path for path, session in sessions if not session.gone]
+    ends_some = any(session.over is None for _, session in sessions)
     if ends_some or account.kill is None:
         step.record(changes.KillBegun(step.now_ms, op.path))
-    open_before = step.state.open_sessions
-    end_sessions(step, account, SessionEnd.KILLED, f"{op.reason} (by {op.by})")
-    if ends_some:
-        step.audit(op.path, AuditedKill(op.reason, op.by, open_before - step.state.open_sessions))
+    ended = end_sessions(step, account, SessionEnd.KILLED, f"{op.reason} (by {op.by})")
+    if ended:
+        step.audit(op.path, AuditedKill(op.reason, op.by, ended))
     confirm_kills(step)
-    return wire.Killed(tuple(sorted(lingering)), None if account.kill is None else account.kill.confirmed)
+    named = tuple(nsmallest(wire.MAX_NAMED, lingering))
+    return wire.Killed(named, None if account.kill is None else account.kill.confirmed)
 
 
 def confirm_kills(step: Step) -> None:
@@ -167,8 +170,7 @@ def list_sessions(step: Step, op: wire.ListSessions) -> wire.Sessions | wire.Err
             return wire.UnknownAccount(op.under)
         found = list(account.sessions())
     else:
-        everything = step.state.accounts.values()
-        found = [each for each in everything if each.session is not None and each.namespace == op.under]
+        found = list(step.state.sessions_in.get(op.under, ()))
     wanted = [each for each in found if op.state is None or state_of(each) is op.state]
     wanted.sort(key=lambda each: (0 if each.session is None else each.session.opened_ms, each.path))
     return wire.Sessions(tuple(usage(step.state, each, step.now_ms) for each in wanted))

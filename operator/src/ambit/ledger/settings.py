@@ -30,8 +30,8 @@ class Settings:
     """AMBIT_LEDGER_PARTITIONS: over how many partitions the trees are spread, of which each ledger writes its share.
     More than 1 needs PostgreSQL. It is chosen when the database is made, and does not change."""
     advertise: str | None = None
-    """AMBIT_LEDGER_ADVERTISE: where the others reach this ledger, http://HOST:PORT, and its name among them. Needed
-    with several partitions only."""
+    """Where the gateway and the operator reach this ledger itself, and its name among the others: AMBIT_LEDGER_HOST, its
+    pod's address, with the port of AMBIT_LEDGER_LISTEN. Needed with several partitions only."""
     password_file: Path | None = None
     """AMBIT_LEDGER_STORE_PASSWORD_FILE: the file with PostgreSQL's password, read at each connection."""
 
@@ -40,12 +40,13 @@ class Settings:
         """Reads them. Raises SettingsError."""
         store = store_of(environ)
         partitions = _partitions(environ, store)
+        listen = environ.get("AMBIT_LEDGER_LISTEN", DEFAULT_LISTEN)
         return cls(
             store=store,
             partitions=partitions,
-            advertise=None if partitions == 1 else _advertise(environ),
+            advertise=None if partitions == 1 else _advertised(environ, listen),
             components=parse_components(environ.get("AMBIT_LEDGER_COMPONENTS", "")),
-            listen=environ.get("AMBIT_LEDGER_LISTEN", DEFAULT_LISTEN),
+            listen=listen,
             health_listen=environ.get("AMBIT_HEALTH_LISTEN", DEFAULT_HEALTH_LISTEN),
             password_file=password_file(environ),
         )
@@ -63,11 +64,10 @@ def _partitions(environ: Mapping[str, str], store: str) -> int:
     return number
 
 
-def _advertise(environ: Mapping[str, str]) -> str:
-    url = required(environ, "AMBIT_LEDGER_ADVERTISE", "http://10.0.0.7:8090").rstrip("/")
-    if not url.startswith("http://"):
-        raise SettingsError(f"AMBIT_LEDGER_ADVERTISE={url!r} is no address; write for example http://10.0.0.7:8090")
-    return url
+def _advertised(environ: Mapping[str, str], listen: str) -> str:
+    host = required(environ, "AMBIT_LEDGER_HOST", "10.0.0.7")
+    _, _, port = listen.rpartition(":")
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def password_file(environ: Mapping[str, str]) -> Path | None:

@@ -49,6 +49,7 @@ class SessionImage(msgspec.Struct, frozen=True, array_like=True):
     gone: bool
     parked_by: str | None = None
     away: bool = False
+    doomed: Ending | None = None
 
 
 class WindowImage(msgspec.Struct, frozen=True, array_like=True):
@@ -166,7 +167,7 @@ class _Restoring:
         match image:
             case AccountImage():
                 account = _account(image)
-                state.accounts[image.path] = account
+                state.add(account)
                 for each in image.ended:
                     state.ended.note(image.path, Ended(*each))
                 self._links.append((account, image))
@@ -219,6 +220,8 @@ class _Restoring:
     def _session(self, account: Account, session: Session, image: SessionImage) -> None:
         if session.ending is None:
             self._state.open_sessions += 1
+        if session.doomed is not None:
+            self._state.doomed[account] = None
         counted = [*account.chain()]
         if image.agent is not None:
             agent = self._state.accounts[image.agent]
@@ -279,6 +282,7 @@ def _session_image(session: Session) -> SessionImage:
         session.gone,
         None if session.parked_by is None else session.parked_by.path,
         session.away,
+        session.doomed,
     )
 
 
@@ -302,6 +306,7 @@ def _account(image: AccountImage) -> Account:
             ending=kept.ending,
             gone=kept.gone,
             away=kept.away,
+            doomed=kept.doomed,
         )
     return account
 

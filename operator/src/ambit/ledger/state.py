@@ -25,6 +25,8 @@ from ambit.ledger.timers import Timers
 
 FOLD_AFTER_MS = 10 * 60 * 1000
 """How long the account of an ended session stays in memory."""
+HOLDERS_AT_ONCE = 100
+"""How many holders are looked at with one change: whether they are to be forgotten."""
 NO_ATTRIBUTES: dict[str, str] = {}
 """Shared by all sessions without one. Never altered."""
 
@@ -38,8 +40,14 @@ class State:
     def __init__(self) -> None:
         self.now_ms = 0
         self.accounts: dict[str, Account] = {}
+        self.budgets: dict[str, Account] = {}
+        """Those of Budgets among them, which are few."""
+        self.sessions_in: dict[str, dict[Account, None]] = {}
+        """Those of sessions among them, by their namespaces, in the order of their opening."""
         self.holders: dict[str, Holder] = {}
         self.named: dict[NamedKey, Hold] = {}
+        self.doomed: dict[Account, None] = {}
+        """Sessions that are about to end, those first for which something is held."""
         self.open_sessions = 0
         self.open_holds = 0
         self.clock_doubted = False
@@ -84,6 +92,8 @@ class State:
                 self._begin(change)
             case changes.SessionOver():
                 self._end(change)
+            case changes.EndingBegun():
+                self._doom(change)
             case changes.SessionFolded():
                 self._fold(self.accounts[change.path])
             case changes.HoldsRecalled():
@@ -154,11 +164,19 @@ class State:
 
     # -- accounts
 
+    def add(self, account: Account) -> None:
+        """Takes up an account."""
+        self.accounts[account.path] = account
+        if account.session is not None:
+            self.sessions_in.setdefault(account.namespace, {})[account] = None
+        elif account.path.startswith("budget/"):
+            self.budgets[account.path] = account
+
     def _put(self, change: changes.AccountChanged) -> None:
         account = self.accounts.get(change.path)
         if account is None:
             account = Account.counting_everything(change.path, change.allowance, change.zone, change.at_ms)
-            self.accounts[change.path] = account
+            self.add(account)
         else:
             self.turn(account, change.at_ms)  # the window that runs ends by the old zone
             account.allow(change.allowance)
@@ -258,7 +276,7 @@ class State:
         )
         account = Account(change.path, Allowance(change.limits), "", ())
         account.session = session
-        self.accounts[change.path] = account
+        self.add(account)
         account.sessions_open = 1
         account.attach(parent)
         if agent is not None:
@@ -269,12 +287,21 @@ class State:
         self.open_sessions += 1
         session.timer = self.session_timers.add(account, change.at_ms + change.grace_ms)
 
+    def _doom(self, change: changes.EndingBegun) -> None:
+        ending = Ending(change.at_ms, change.reason, change.message)
+        found = [each for each in self.accounts[change.path].sessions() if session_of(each).over is None]
+        for account in found:
+            session_of(account).doomed = ending
+        self.doomed.update(dict.fromkeys(each for each in found if session_of(each).holds))
+        self.doomed.update(dict.fromkeys(found))
+
     def _end(self, change: changes.SessionOver) -> None:
         account = self.accounts[change.path]
         session = session_of(account)
         self.open_sessions -= 1
         self._unpark(account, session, change.at_ms)
-        session.ending = Ending(change.at_ms, change.reason, change.message)
+        session.ending, session.doomed = Ending(change.at_ms, change.reason, change.message), None
+        self.doomed.pop(account, None)
         self.session_timers.remove(account, session.timer)
         session.timer = self.session_timers.add(account, change.at_ms + FOLD_AFTER_MS)
         if not session.holds:
@@ -310,6 +337,10 @@ class State:
             del session.agent.adopted[account.path]
         self.confirmable.pop(account, None)
         del self.accounts[account.path]
+        beside = self.sessions_in[account.namespace]
+        del beside[account]
+        if not beside:
+            del self.sessions_in[account.namespace]
 
     # -- kills
 
@@ -462,7 +493,7 @@ class State:
         while self.closed_names and self.closed_names[0][0] + NAME_MEMORY_MS <= at_ms:
             del self.named[self.closed_names.popleft()[1]]
         if at_ms >= self.holder_timers.next_ms:
-            for holder in self.holder_timers.due(at_ms):
+            for holder in self.holder_timers.due(at_ms, HOLDERS_AT_ONCE):
                 self._forget_holder(holder, at_ms)
 
     def _forget_holder(self, holder: Holder, at_ms: int) -> None:

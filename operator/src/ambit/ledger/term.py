@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from ambit.ledger import changes
+from ambit.ledger import changes, spans
 from ambit.ledger.journal import Fenced, Store
 from ambit.ledger.replay import Replay
 from ambit.ledger.writer import Writer
-from ambit.telemetry import metrics
+from ambit.telemetry import metrics, tracing
+from ambit.telemetry.tracing import SpanName
 
 Committed = Callable[[Sequence[changes.AnyChange]], None]
 MakeWriter = Callable[[Store, Committed], Writer]
@@ -29,7 +30,9 @@ class Term:
         cause = "JournalFailed"
         try:
             try:
-                await writer.recover(known)
+                with tracing.span(SpanName.LEDGER_RECOVERY if known is None else SpanName.LEDGER_TAKEOVER) as span:
+                    await writer.recover(known)
+                    spans.of_writer(span, writer.epoch, writer.tree)
             except BaseException:
                 await self._store.close()
                 raise

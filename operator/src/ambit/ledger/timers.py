@@ -4,6 +4,7 @@ A heap would keep a tuple for every hold until the hold's expiry, long after mos
 """
 
 import heapq
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -45,12 +46,17 @@ class Timers(Generic[T]):
                 del self._buckets[slot]
                 self._drop_emptied()
 
-    def due(self, now_ms: int) -> list[T]:
-        """Takes out all that is due, in order of time and of being set."""
+    def due(self, now_ms: int, at_most: int) -> list[T]:
+        """Takes out what is due, in order of time and of being set: `at_most` so many, the rest when asked again."""
         found: list[T] = []
-        while self.next_ms <= now_ms:
-            found.extend(self._buckets.pop(heapq.heappop(self._slots)))
-            self._drop_emptied()
+        while self.next_ms <= now_ms and len(found) < at_most:
+            bucket = self._buckets[self._slots[0]]
+            for item in list(islice(bucket, at_most - len(found))):
+                del bucket[item]
+                found.append(item)
+            if not bucket:
+                del self._buckets[self._slots[0]]
+                self._drop_emptied()
         return found
 
     def __len__(self) -> int:

@@ -16,6 +16,7 @@ import msgspec
 from ambit.ledger import wire
 from ambit.ledger.holds import MARK
 from ambit.ledger.partitions.table import Table
+from ambit.telemetry import tracing
 
 Exchange = Callable[[bytes], Awaitable[bytes]]
 """One attempt at a batch: the body of `POST /v1/ops` → the body of its answer. Raises AttemptFailed."""
@@ -64,12 +65,13 @@ class TooMuchWaiting(Exception):
 class Asked:
     """An operation and its answer to come. Cancelling `answer` gives it up."""
 
-    __slots__ = ("answer", "op", "sent")
+    __slots__ = ("answer", "op", "sent", "trace")
 
     def __init__(self, op: wire.AnyOperation, answer: asyncio.Future[wire.AnyResult]) -> None:
         self.op = op
         self.answer = answer
         self.sent = False
+        self.trace = tracing.caller()
 
     @property
     def due(self) -> bool:
@@ -166,6 +168,7 @@ class Transport:
         while batch := [asked for asked in batch if asked.due]:
             for asked in batch:
                 asked.sent = True
+            tracing.carry(asked.trace for asked in batch)
             try:
                 results = await self._attempt([asked.op for asked in batch])
             except AttemptFailed as failure:

@@ -16,6 +16,11 @@ from ambit.ledger.state import State
 from ambit.ledger.step import Step
 from ambit.ledger.timers import NEVER
 
+DUE_AT_ONCE = 250
+"""How much of each kind falls due in one step: it is all that the ledger does meanwhile."""
+DUE_BEFORE_AN_OPERATION = 50
+"""The same before an operation is answered: there may be hundreds of operations in a batch."""
+
 
 class Facts(NamedTuple):
     """All that changed, in order, and what is to be recorded with it."""
@@ -49,15 +54,18 @@ class Tree:
         """Answers one operation of `component` at `now_ms`. Time that goes back is taken to stand still."""
         step = self._step(component, now_ms)
         if step.now_ms >= next_due_ms(self.state):
-            fall_due(step)
+            fall_due(step, DUE_BEFORE_AN_OPERATION)
         result = _answer(step, op) if not self.state.restore_pending else ledger_operations.while_restoring(step, op)
         self._audit_refusals(step, op, result)
         return Outcome(result, *self._facts(step))
 
     def advance(self, now_ms: int) -> Facts:
-        """What falls due by `now_ms`: holds that expire and are charged, sessions that nobody holds anything for."""
+        """What falls due by `now_ms`: holds that expire and are charged, sessions that nobody holds anything for.
+
+        Where that is much, the rest is due at once: `next_due_ms` says so.
+        """
         step = self._step("", now_ms)
-        fall_due(step)
+        fall_due(step, DUE_AT_ONCE)
         for path, counted in self._refusals.due(step.now_ms):
             step.audit(path, counted)
         return self._facts(step)

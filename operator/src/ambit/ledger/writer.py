@@ -22,7 +22,8 @@ from ambit.ledger.records import Record, RecordKind
 from ambit.ledger.replay import Replay
 from ambit.ledger.timekeeping import Timekeeper
 from ambit.ledger.tree import Facts, Outcome, Tree
-from ambit.telemetry import metrics
+from ambit.telemetry import metrics, tracing
+from ambit.telemetry.tracing import SpanName
 
 COMPACT_AFTER_CHANGES = 50_000
 """How many changes the journal keeps at least before a snapshot stands for them."""
@@ -129,7 +130,8 @@ class Writer:
         seen = self._gathering if self._gathering.changes else self._committing
         if seen is not None:
             self._wake.set()
-            await asyncio.shield(seen.done)
+            with tracing.part(SpanName.LEDGER_COMMIT):
+                await asyncio.shield(seen.done)
         return results
 
     def _may_answer(self) -> None:

@@ -54,7 +54,7 @@ ISOLATE_SHARD_STARTS = Counter(
 ISOLATE_EGRESS_REFUSED = Counter(
     "ambit_isolate_egress_refused_total",
     "Requests of agents that this host did not pass on to the gateway, by reason: UnknownSession, TooManyRequests, "
-    "GatewayUnavailable.",
+    "Malformed, GatewayUnavailable.",
     ["reason"],
 )
 

@@ -111,6 +111,19 @@ class HostError(StrEnum):
     """The runtime that the gateway told the host of was over, and no more had been told (502)."""
 
 
+class EgressRefusal(StrEnum):
+    """Why an isolate host answers an agent's request itself, in place of the gateway (`x-ambit-reason`)."""
+
+    UNKNOWN_SESSION = "UnknownSession"
+    """The session that it is made for runs on this shard no more (403)."""
+    TOO_MANY_REQUESTS = "TooManyRequests"
+    """The session has as many requests under way as it may (429)."""
+    MALFORMED = "Malformed"
+    """It names no address (400)."""
+    GATEWAY_UNAVAILABLE = "GatewayUnavailable"
+    """The gateway could not be reached (503)."""
+
+
 class Progress(StrEnum):
     """The operator's reasons of the conditions of Budgets, Agents, Sandboxes, pools and routes, where nothing is
     refused by policy. `ambit.policy` has its own for what it refuses."""
@@ -139,8 +152,6 @@ class Progress(StrEnum):
     """The node prepares the container."""
     RUNNING = "Running"
     """The container runs."""
-    FINISHED = "Finished"
-    """The session has ended; the condition `Finished` says how."""
     STOPPING = "Stopping"
     """The session has ended, and its container is being stopped."""
     REFUSED = "Refused"
@@ -155,8 +166,6 @@ class Progress(StrEnum):
     """Runtime is only held by others; it starts when room comes free."""
     HOSTS_NOT_READY = "HostsNotReady"
     """Fewer isolate hosts are ready than are asked for."""
-    SESSION_MISMATCH = "SessionMismatch"
-    """`spec.session` names a session that is not this Sandbox's to run."""
 
 
 class Denial(StrEnum):

@@ -19,7 +19,7 @@ from ambit.gateway.warnings import Warnings
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import LedgerBusy, LedgerClient
-from ambit.telemetry import metrics
+from ambit.telemetry import metrics, tracing
 
 UNUSED_S: Final = 15.0
 """After so long without a call the hold is given back."""
@@ -177,12 +177,13 @@ class HoldingAhead:
         asked_at_s = asyncio.get_running_loop().time()
         hold_id = self._ledger.next_id()
         reserve = wire.Reserve(hold_id, session, likely, likely, self._hold_expires_in_ms, speculative=True)
-        try:
-            known.asking = self._ledger.post(reserve)
-        except LedgerBusy:
-            return
-        self._asking.add(known.asking)
-        known.asking.add_done_callback(partial(self._answered, session, known, hold_id, asked_at_s))
+        with tracing.apart():  # a call's trace ends with the call, and this hold lives on
+            try:
+                known.asking = self._ledger.post(reserve)
+            except LedgerBusy:
+                return
+            self._asking.add(known.asking)
+            known.asking.add_done_callback(partial(self._answered, session, known, hold_id, asked_at_s))
 
     def _answered(
         self, session: str, known: _Session, hold_id: str, asked_at_s: float, asked: asyncio.Future[wire.AnyResult]

@@ -6,6 +6,7 @@ import msgspec
 
 from ambit.api.model_route import Provider
 from ambit.gateway.models.openai_chat import OpenAIChat
+from ambit.gateway.models.openai_embeddings import OpenAIEmbeddings
 from ambit.gateway.models.openai_responses import OpenAIResponses
 from ambit.gateway.models.wire_format import RefusedCall, WireFormat, refusal_fields, refusal_headers
 from ambit.gateway.server.http import Response
@@ -27,7 +28,7 @@ class OpenAISurface:
     provider = Provider.OPENAI
     prefix = "/openai"
     models_path = "/v1/models"
-    formats: tuple[WireFormat, ...] = (OpenAIChat(), OpenAIResponses())
+    formats: tuple[WireFormat, ...] = (OpenAIChat(), OpenAIResponses(), OpenAIEmbeddings())
 
     def refuse(self, refusal: RefusedCall) -> Response:
         error = {
@@ -51,6 +52,10 @@ class OpenAISurface:
                 "a response that the provider stores belongs to everybody whom the route's key serves, so it can be"
                 " continued (previous_response_id), but not read, cancelled or deleted through the gateway"
             )
+        if path.startswith(("/v1/files", "/v1/conversations", "/v1/vector_stores", "/v1/containers")):
+            return "what the provider stores belongs to everybody whom the route's key serves"
+        if path.startswith("/v1/batches"):
+            return "a batch runs when nobody holds room for it; send its calls one by one"
         return None
 
 

@@ -13,6 +13,7 @@ from ambit.api.names import REASON_HEADER
 from ambit.gateway.server.http import Headers, Request, Response
 from ambit.telemetry import documentation
 from ambit.telemetry.reasons import Refusal
+from ambit.telemetry.tracing import Attribute
 
 SMALLEST_USEFUL_OUTPUT_TOKENS: Final = 1024
 """A clamp never goes below this, or below what was asked for if that is less: a row of tiny answers helps nobody."""
@@ -100,6 +101,13 @@ class RefusedCall(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def span_attributes(self) -> Mapping[Attribute, str]:
+        """What a span tells of it: the reason and the bound, and not the message."""
+        told = {Attribute.ERROR_TYPE: self.reason.value, Attribute.REFUSAL_REASON: self.reason.value}
+        if self.details is not None:
+            told |= {Attribute.BOUND: self.details.bound, Attribute.BOUND_ACCOUNT: self.details.account}
+        return told
 
 
 class Meter(Protocol):

@@ -21,8 +21,9 @@ from ambit.gateway.sessions.run import Ending, Run
 from ambit.gateway.sessions.service import SessionService
 from ambit.kube import Identity
 from ambit.ledger import wire
-from ambit.telemetry import metrics
+from ambit.telemetry import metrics, tracing
 from ambit.telemetry.reasons import Refusal, SessionEnd
+from ambit.telemetry.tracing import Attribute, SpanName
 
 HEARTBEAT_S: Final = 15.0
 MAX_BODY_BYTES: Final = 8 << 20
@@ -63,12 +64,16 @@ class Endpoints:
         await self._people.check(identity, "create", agent.namespace, agent.name)
         asked = _opening(agent, await request.read())
         # Not cancelled half-way when the caller goes: what was begun is either finished and ended, or refused.
-        opening = asyncio.create_task(self._service.open(asked, identity))
-        try:
-            run, ending = await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(_abandon)
-            raise
+        with tracing.accept(SpanName.SESSION_OPEN, request.raw_headers) as span:
+            span.set(Attribute.AGENT, str(agent))
+            opening = asyncio.create_task(self._service.open(asked, identity))
+            try:
+                run, ending = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                opening.add_done_callback(_abandon)
+                raise
+            span.set(Attribute.SESSION, run.path)
+            span.set(Attribute.ENVIRONMENT, run.environment)
         try:
             return await _stream(request, run, ending)
         except (asyncio.CancelledError, ConnectionError):

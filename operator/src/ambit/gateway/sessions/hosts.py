@@ -20,7 +20,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from ambit.api.names import CODE_HEADER, HOST_ERROR_HEADER, ISOLATE_HOST_AUDIENCE, RUNTIME_HEADER
 from ambit.gateway.sessions.code import Bundle
 from ambit.gateway.sessions.placing import Host
+from ambit.telemetry import tracing
 from ambit.telemetry.reasons import HostError
+from ambit.telemetry.tracing import Kind, SpanName
 
 TOKEN_LIFE_S: Final = 60
 TOKEN_REUSED_S: Final = 30.0
@@ -143,9 +145,11 @@ class HostClient:
         headers = {CODE_HEADER: bundle.sha256, "Content-Type": "text/plain;charset=utf-8"}
         for attempt in (1, 2):
             headers[RUNTIME_HEADER] = str(runtime_ms())
-            async with self._open().post(
-                url, data=session_input.encode(), headers=headers | self._authorization(host)
-            ) as answer:
+            with tracing.part(SpanName.ISOLATE_OPEN, Kind.CLIENT):
+                asked = await self._open().post(
+                    url, data=session_input.encode(), headers=headers | self._authorization(host)
+                )
+            async with asked as answer:
                 refusal = await _refusal(answer)
                 if refusal is None:
                     yield answer
@@ -211,7 +215,8 @@ class HostClient:
         return _gone(host, error)
 
     def _authorization(self, host: Host) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._signer.token(host.uid)}"}
+        """What every request carries: who we are, and the trace that it is part of."""
+        return {"Authorization": f"Bearer {self._signer.token(host.uid)}", **tracing.outgoing_text()}
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

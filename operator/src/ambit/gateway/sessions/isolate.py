@@ -17,6 +17,7 @@ from ambit.gateway.sessions.run import Ending, Run, Stop
 from ambit.gateway.sessions.runtime import Ended, RuntimeHold
 from ambit.ledger.client import LedgerClient
 from ambit.policy.runtime_slices import ASK_AGAIN_MS
+from ambit.telemetry import tracing
 from ambit.telemetry.reasons import HostError, SessionEnd
 
 _log = logging.getLogger(__name__)
@@ -54,8 +55,9 @@ async def conduct(
     """Runs the session to its end; the first slice of `hold` is granted already. Never raises for what may happen."""
     progress = _Progress()
     answering = asyncio.create_task(_answer(run, session, hold, hosts, progress))
-    renewing = asyncio.create_task(_renew(run, session, hold, hosts, progress))
-    keeping = asyncio.create_task(hold.keep())
+    with tracing.apart():  # for as long as the session runs: no part of its opening's trace
+        renewing = asyncio.create_task(_renew(run, session, hold, hosts, progress))
+        keeping = asyncio.create_task(hold.keep())
     stopping = asyncio.create_task(run.stopped())
     try:
         await asyncio.wait({answering, keeping, stopping, renewing}, return_when=asyncio.FIRST_COMPLETED)

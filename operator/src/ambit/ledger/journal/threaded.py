@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from ambit.ledger.journal import Batch, Journal, JournalError, Reader, Source
 from ambit.ledger.records import Record, RecordKind
+from ambit.telemetry import tracing
+from ambit.telemetry.tracing import Attribute, SpanName
 
 AT_ONCE = 256
 """How many batches or records come from a thread at once."""
@@ -59,8 +61,10 @@ class ThreadedStore:
             yield record
 
     async def replace_snapshot(self, upto: int) -> None:
-        await self._make_snapshot(upto)
-        await _in(self._writing, lambda: self._opened().adopt_snapshot(upto))
+        with tracing.span(SpanName.LEDGER_SNAPSHOT) as span:
+            span.set(Attribute.SEQUENCE, upto)
+            await self._make_snapshot(upto)
+            await _in(self._writing, lambda: self._opened().adopt_snapshot(upto))
 
     async def close(self) -> None:
         journal, self._journal = self._journal, None

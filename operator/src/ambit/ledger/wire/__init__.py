@@ -79,6 +79,7 @@ from ambit.ledger.wire.results import (
 from ambit.ledger.wire.vocabulary import (
     MAX_EXPIRY_MS,
     MAX_LABELS,
+    MAX_NAMED,
     AccountPath,
     Confirmation,
     Enforcement,
@@ -103,6 +104,7 @@ from ambit.ledger.wire.vocabulary import (
 __all__ = [
     "MAX_EXPIRY_MS",
     "MAX_LABELS",
+    "MAX_NAMED",
     "AcceptClock",
     "AccountParked",
     "AccountPath",

@@ -154,7 +154,9 @@ class SessionClosed(Result, frozen=True):
 
 
 class Killed(Result, frozen=True):
-    """The sessions this kill ended, and those ended before under `path` that still have an open hold.
+    """The sessions this kill ended, and those ended before under `path` that still have an open hold: 1,000 at most.
+
+    Of a large subtree, the ledger ends some hundreds at a time; nothing new is held for any of them at once.
 
     `confirmed`: None while something of the subtree may still act.
     """

@@ -10,6 +10,8 @@ from ambit.ledger.amounts import Count, Resource, Window
 MAX_EXPIRY_MS = 24 * 3600 * 1000
 """The longest a hold may live without being extended."""
 MAX_LABELS = 5
+MAX_NAMED = 1000
+"""How many sessions the answer to a kill names at most."""
 
 HoldId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 """`<holder>#<sequence>`, or a name of the holder's own without `#`."""

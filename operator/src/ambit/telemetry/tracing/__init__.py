@@ -28,6 +28,7 @@ from ambit.telemetry.tracing.spans import (
     on,
     outgoing,
     outgoing_text,
+    part,
     span,
 )
 
@@ -53,6 +54,7 @@ __all__ = [
     "on",
     "outgoing",
     "outgoing_text",
+    "part",
     "span",
 ]
 

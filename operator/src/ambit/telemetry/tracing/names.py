@@ -43,7 +43,7 @@ class Attribute(StrEnum):
 
     # -- generative AI ----------------------------------------------------
     OPERATION = "gen_ai.operation.name"
-    """`chat`."""
+    """`chat`, `embeddings`, or `count_tokens`, which is a name of our own."""
     PROVIDER = "gen_ai.provider.name"
     """`openai` or `anthropic`: whose wire format it is."""
     REQUEST_MODEL = "gen_ai.request.model"

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from enum import StrEnum
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from ambit.telemetry.tracing.context import (
     TRACEPARENT,
@@ -55,6 +55,13 @@ class Tracer(Protocol):
     ) -> "OtelSpan": ...
 
     def fail(self, span: "OtelSpan") -> None: ...
+
+
+@runtime_checkable
+class Told(Protocol):
+    """An exception that says what the spans which it leaves tell of it."""
+
+    def span_attributes(self) -> Mapping[Attribute, Value]: ...
 
 
 class Span:
@@ -120,8 +127,15 @@ class Span:
         if self._token is not None:
             _current.reset(self._token)
         if error is not None and not self._failed:
-            self.fail(type(error).__name__)  # and no word of its message, which may quote what nobody is to read
+            self._tell(error)
         self._otel.end()
+
+    def _tell(self, error: BaseException) -> None:
+        """Its type, and no word of its message, which may quote what nobody is to read."""
+        told: Mapping[Attribute, Value] = error.span_attributes() if isinstance(error, Told) else {}
+        for attribute, value in told.items():
+            self.set(attribute, value)
+        self.fail(str(told.get(Attribute.ERROR_TYPE, type(error).__name__)))
 
 
 class _Active:
@@ -166,6 +180,15 @@ def current() -> Span:
 def span(name: SpanName, kind: Kind = Kind.INTERNAL) -> Span:
     """A span under the current one, or the first of a trace."""
     return NONE if _tracer is None else Span(_tracer.begin(name.value, kind, _current.get().otel))
+
+
+def part(name: SpanName, kind: Kind = Kind.INTERNAL) -> Span:
+    """A span under the current one; `NONE` where there is none: a part of what is not traced is not, either."""
+    return (
+        NONE
+        if _tracer is None or (above := _current.get().otel) is None
+        else Span(_tracer.begin(name.value, kind, above))
+    )
 
 
 def accept(name: SpanName, headers: Headers, kind: Kind = Kind.SERVER) -> Span:
@@ -222,15 +245,19 @@ def carried() -> Mapping[str, str]:
     return _carried.get()
 
 
-def answer(name: SpanName, first: str | None, others: str | None) -> Span:
-    """A span for what several callers asked for together, by the two headers: under the first, linked to the others.
+def answer(name: SpanName, headers: Mapping[str, str]) -> Span:
+    """A span for what several callers asked for together, as `carried` names them: under the first, linked to the rest.
 
     `NONE` where no caller is sampled: what nobody asked to see is not traced.
     """
-    if _tracer is None or first is None:
+    if _tracer is None:
         return NONE
-    parent = parse_parent(first.encode("latin-1", "replace"))
+    parent = _parsed(headers.get(TRACEPARENT.decode(), ""))
     if parent is None or not parent.sampled:
         return NONE
-    linked = [parse_parent(each.encode("latin-1", "replace")) for each in (others or "").split(",")[:MAX_CALLERS]]
+    linked = [_parsed(each) for each in headers.get(CALLERS_HEADER, "").split(",", MAX_CALLERS)[: MAX_CALLERS - 1]]
     return Span(_tracer.begin(name.value, Kind.SERVER, parent, [each for each in linked if each is not None]))
+
+
+def _parsed(value: str) -> TraceContext | None:
+    return parse_parent(value.encode("ascii", "replace"))
