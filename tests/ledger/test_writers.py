@@ -1,102 +1,30 @@
 """Trees spread over three ledgers: one dies, joins or is stopped, and nothing acknowledged is lost or granted twice."""
 
 import asyncio
-import io
-import json
 import signal
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from ambit.ledger import wire
-from ambit.ledger.amounts import Amount, Limit, Resource, Window
-from ambit.ledger.backup import BackupUnusable
-from ambit.ledger.client import AccountInOtherTree, AccountUnknown, Held, LedgerClient, OperationForbidden
+from ambit.ledger.client import AccountInOtherTree, AccountUnknown, OperationForbidden
 from ambit.ledger.journal import UnknownSchema
 from ambit.ledger.journal.postgres import PostgresSource
 from ambit.ledger.journal.postgres_partitions import PostgresPartitions
 from ambit.ledger.journal.postgres_schema import schema_of
-from ambit.ledger.journal.sources import sources_of
-from ambit.ledger.partitions import backups
-from tests.cli.test_ledger import ambit_ledger
 from tests.ledger.postgres_servers import PostgresCluster, postgres
-from tests.ledger.server import Server
-from tests.ledger.writers import HANG_S, PARTITIONS, Writers, budget_in, until, writers
+from tests.ledger.spread import ONE, all_of_it, busiest, going_on, trees_in
+from tests.ledger.writers import HANG_S, PARTITIONS, until, writers
 
 pytestmark = pytest.mark.integration
-ONE = Amount(model_calls=1)
 
 
 @pytest.fixture
 def cluster() -> Generator[PostgresCluster]:
     with postgres() as found:
         yield found
-
-
-@dataclass
-class Tree:
-    """A root Budget, an Agent and a session of it."""
-
-    partition: int
-    name: str = "b"
-    settled: int = 0
-    progress: asyncio.Event = field(default_factory=asyncio.Event)
-    done: bool = False
-    longest_s: float = 0.0
-    """The longest that one call took."""
-
-    @property
-    def budget(self) -> str:
-        return budget_in(self.partition, self.name)
-
-    @property
-    def agent(self) -> str:
-        return f"agent/n/{self.name}-{self.partition}"
-
-    @property
-    def session(self) -> str:
-        return f"session/n/{self.name}-{self.partition}"
-
-    async def make(self, operator: LedgerClient, calls: int) -> None:
-        limits = (Limit(Window.LIFETIME, Resource.MODEL_CALLS, calls),)
-        await operator.put_account(wire.PutAccount(self.budget, limits=limits))
-        await operator.put_account(wire.PutAccount(self.agent, parent=self.budget))
-        await operator.open(wire.Open(self.session, self.agent, grace_ms=3_600_000))
-
-    async def call(self, client: LedgerClient) -> bool:
-        """One call; False where there is no room for one."""
-        began_s = time.monotonic()
-        answer = await client.hold(self.session, ONE, ONE, 3_600_000)
-        if not isinstance(answer, Held):
-            return False
-        await client.settle(wire.Settle(answer.id, ONE))
-        self.longest_s = max(self.longest_s, time.monotonic() - began_s)
-        self.settled += 1
-        self.progress.set()
-        return True
-
-    async def calls(self, client: LedgerClient, count: int) -> None:
-        for _ in range(count):
-            assert await self.call(client)
-        self.done = True
-        self.progress.set()
-
-    async def counted(self, client: LedgerClient) -> tuple[int, int]:
-        """Calls spent and held."""
-        usage = await client.usage(wire.GetUsage(self.budget))
-        return usage.spent.model_calls, usage.held.model_calls
-
-
-async def trees_in(found: Writers, calls: int, name: str = "b") -> list[Tree]:
-    """One tree in each partition, with room for so many calls."""
-    trees = [Tree(partition, name) for partition in range(PARTITIONS)]
-    async with found.client("operator") as operator:
-        for tree in trees:
-            await tree.make(operator, calls)
-    return trees
 
 
 async def test_each_ledger_writes_its_share_and_every_client_finds_each_tree(
@@ -136,31 +64,6 @@ async def test_a_hold_with_a_name_is_found_by_who_did_not_make_it(cluster: Postg
             await one.reserve(wire.Reserve("runtime:n:x", tree.session, ONE, ONE, 3_600_000))
             assert isinstance(await other.settle(wire.Settle("runtime:n:x", ONE)), wire.Settled)
             assert await tree.counted(one) == (1, 0)
-
-
-async def busiest(found: Writers) -> tuple[Server, set[int]]:
-    """The ledger that writes most partitions, and which."""
-    written = [await found.written(server) for server in found.servers]
-    most = max(range(len(written)), key=lambda number: len(written[number]))
-    return found.servers[most], written[most]
-
-
-async def going_on(trees: list[Tree]) -> None:
-    """Waits until each tree has had a call that began and ended from now on, or all of its calls."""
-    for _ in range(2):
-        for tree in trees:
-            if not tree.done:
-                tree.progress.clear()
-        async with asyncio.timeout(HANG_S):
-            await asyncio.gather(*(tree.progress.wait() for tree in trees))
-
-
-async def all_of_it(loading: list[asyncio.Task[None]], trees: list[Tree], client: LedgerClient, calls: int) -> None:
-    """Each tree took all its calls, each was charged once, and no call more is granted."""
-    async with asyncio.timeout(3 * HANG_S):
-        await asyncio.gather(*loading)
-    assert [await tree.counted(client) for tree in trees] == [(calls, 0)] * len(trees)
-    assert [await tree.call(client) for tree in trees] == [False] * len(trees)
 
 
 async def test_one_is_killed_under_load_and_only_its_trees_pause(cluster: PostgresCluster, tmp_path: Path) -> None:
@@ -309,48 +212,3 @@ async def test_every_partition_accepts_the_clock(cluster: PostgresCluster, tmp_p
         async with found.client("gateway") as gateway:
             with pytest.raises(OperationForbidden):
                 await gateway.accept_clock(wire.AcceptClock("it is right", "me"))
-
-
-async def test_a_backup_has_every_partition_and_a_restored_ledger_is_told_what_was_spent(
-    cluster: PostgresCluster, tmp_path: Path
-) -> None:
-    cluster.primary.sql("CREATE DATABASE other")
-    address = cluster.address()
-    elsewhere = address.replace("/postgres?", "/other?")
-    out = io.BytesIO()
-    async with writers(tmp_path, address, count=2) as found:
-        trees = await trees_in(found, calls=3)
-        async with found.client() as client:
-            await asyncio.gather(*(tree.calls(client, 1) for tree in trees))
-            contents = backups.write(await asyncio.to_thread(sources_of, address), out)
-    assert contents.accounts == 3 * PARTITIONS
-    out.seek(0)
-    assert await asyncio.to_thread(backups.restore, elsewhere, None, out) == contents
-    (tmp_path / "restored").mkdir()
-    restored = writers(tmp_path / "restored", elsewhere, count=2)
-    async with restored as found, found.client() as client, found.client("operator") as operator:
-        refused = await client.hold(trees[0].session, ONE, ONE, 1000)
-        assert isinstance(refused, wire.Refused)
-        assert refused.reason is wire.RefusalReason.RESTORE_PENDING
-        nowhere = wire.SpentSince("session/n/nowhere", ONE)
-        with pytest.raises(AccountUnknown):
-            await operator.resume(wire.Resume("a restore", "me", (nowhere,)))
-        since = tuple(wire.SpentSince(tree.session, ONE) for tree in trees[:3])
-        assert await operator.resume(wire.Resume("a restore", "me", since)) == wire.Resumed()
-        assert [await tree.counted(client) for tree in trees] == [(2, 0)] * 3 + [(1, 0)] * (PARTITIONS - 3)
-    out.seek(0)
-    with pytest.raises(BackupUnusable, match="there is a journal already"):
-        await asyncio.to_thread(backups.restore, elsewhere, None, out)
-    await people_see_every_partition(elsewhere, trees)
-
-
-async def people_see_every_partition(store: str, trees: list[Tree]) -> None:
-    """`ambit ledger` over the store of several partitions."""
-    for tree in (trees[0], trees[-1]):
-        assert json.loads((await ambit_ledger("inspect", tree.budget, "--store", store)).out)["account"]["path"]
-    used = await ambit_ledger("usage", "--by", "team", "--csv", "--store", store)
-    assert len(used.out.splitlines()) == 1 + PARTITIONS
-    verified = await ambit_ledger("audit", "verify", "--store", store)
-    assert (verified.code, len(verified.out.splitlines())) == (0, PARTITIONS)
-    of_one = await ambit_ledger("audit", "verify", "--store", f"{store}#3")
-    assert of_one.out.strip() == verified.out.splitlines()[3].removeprefix("partition 3: ")

@@ -30,8 +30,8 @@ class Settings:
     """AMBIT_LEDGER_PARTITIONS: over how many partitions the trees are spread, of which each ledger writes its share.
     More than 1 needs PostgreSQL. It is chosen when the database is made, and does not change."""
     advertise: str | None = None
-    """Where the gateway and the operator reach this ledger itself, and its name among the others: AMBIT_LEDGER_HOST, its
-    pod's address, with the port of AMBIT_LEDGER_LISTEN. Needed with several partitions only."""
+    """Where the gateway and the operator reach this ledger itself, and its name among the others: AMBIT_LEDGER_HOST,
+    its pod's address, with the port of AMBIT_LEDGER_LISTEN. Needed with several partitions only."""
     password_file: Path | None = None
     """AMBIT_LEDGER_STORE_PASSWORD_FILE: the file with PostgreSQL's password, read at each connection."""
 

@@ -55,6 +55,8 @@ class Place:
         self.writer: Writer | None = None
         """While this ledger is the writer."""
         self._stopping = False
+        self.defect: BaseException | None = None
+        """What no journal is to blame for: the process has to end of it."""
 
     @property
     def tree(self) -> Tree | None:
@@ -83,6 +85,7 @@ class Place:
         if self._replay is None:
             if self._loading is None:
                 self._loading = asyncio.create_task(self._load(), name=f"partition {self.number}: reading")
+                self._loading.add_done_callback(self._ended)
             return
         if standing.last <= self._replay.sequence:
             return
@@ -122,6 +125,7 @@ class Place:
         self._source.expected = standing
         self._stopping = False
         self._term = asyncio.create_task(self._write(replay, events), name=f"partition {self.number}: writing")
+        self._term.add_done_callback(self._ended)
 
     async def _write(self, replay: Replay, events: Events) -> None:
         term = Term(self._make_store(self._source), self._make_writer)
@@ -146,6 +150,10 @@ class Place:
         finally:
             self._close()
             self._term = None
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.defect = task.exception()
 
     def _close(self) -> None:
         self.writer = self.dispatcher.writer = None

@@ -125,6 +125,9 @@ class Replica:
         try:
             while not self._stopping:
                 await self._round()
+                for place in self._places:
+                    if place.defect is not None:
+                        raise place.defect
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()
