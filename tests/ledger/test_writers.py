@@ -212,3 +212,25 @@ async def test_every_partition_accepts_the_clock(cluster: PostgresCluster, tmp_p
         async with found.client("gateway") as gateway:
             with pytest.raises(OperationForbidden):
                 await gateway.accept_clock(wire.AcceptClock("it is right", "me"))
+
+
+async def test_failover_to_a_promoted_standby_while_the_old_primary_lives(
+    cluster: PostgresCluster, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(cluster.add_standby)
+    old_primary, standby = cluster.servers
+    async with writers(tmp_path, cluster.address(), count=2) as found, found.client() as client:
+        calls = 150
+        trees = await trees_in(found, calls)
+        loading = [asyncio.create_task(tree.calls(client, calls)) for tree in trees]
+        await going_on(trees)
+        settled = [tree.settled for tree in trees]
+        await asyncio.to_thread(standby.promote)
+        for tree, before in zip(trees, settled, strict=True):
+            spent, _ = await tree.counted(client)
+            assert spent >= before, "an acknowledged settlement was lost"
+        await all_of_it(loading, trees, client, calls)
+        await found.settled(found.servers)
+    for number in range(PARTITIONS):
+        epochs = [int(at.sql(f"SELECT epoch FROM {schema_of(number)}.ledger")) for at in (old_primary, standby)]
+        assert epochs[1] > epochs[0], "an epoch was taken at the old primary"
