@@ -41,7 +41,7 @@ class Current:
             f"images cannot be put on the nodes of {self._context()} from here ({', '.join(images)})",
             "push them to a registry that its nodes pull from, and give the chart their references: `helm install ambit"
             " charts/ambit --namespace ambit-system --create-namespace --set image.ambit=REGISTRY/ambit:TAG --set"
-            " image.isolateHost=REGISTRY/ambit-isolate-host:TAG` (docs/quickstart.md, On a cluster of your own)",
+            " image.isolateHost=REGISTRY/ambit-isolate-host:TAG` (docs/own-cluster.md)",
         )
 
     def kubeconfig(self) -> Path:

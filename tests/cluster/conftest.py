@@ -60,9 +60,9 @@ class Cluster:
     def wait_ready(self, namespace: str, *objects: str, within_s: float = 90) -> None:
         self.kubectl("wait", "--namespace", namespace, "--for=condition=Ready", f"--timeout={within_s:.0f}s", *objects)
 
-    def ambit(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """One `ambit` command, to its end, whatever its exit code."""
-        environment = {**os.environ, "KUBECONFIG": str(self.installed.kubeconfig)}
+    def ambit(self, *arguments: str, kubeconfig: Path | None = None) -> "subprocess.CompletedProcess[str]":
+        """One `ambit` command, to its end, whatever its exit code; as the administrator, unless told otherwise."""
+        environment = {**os.environ, "KUBECONFIG": str(kubeconfig or self.installed.kubeconfig)}
         return subprocess.run(
             [AMBIT, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
         )

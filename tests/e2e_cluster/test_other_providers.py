@@ -125,7 +125,8 @@ def test_the_current_cluster_is_neither_removed_nor_loaded(kubeconfig: Path, mon
     for name in ("ambit", "isolateHost"):
         assert f"--set image.{name}=" in said
         assert name in values["image"]
-    assert "## On a cluster of your own" in (REPOSITORY / "docs/quickstart.md").read_text()
+    assert (REPOSITORY / "docs/own-cluster.md").is_file()
+    assert said.endswith("(docs/own-cluster.md)")
 
 
 def test_the_current_cluster_must_answer(kubectl: Path, kubeconfig: Path) -> None:

@@ -247,6 +247,24 @@ def test_an_expired_hold_is_corrected_after_its_session_has_folded() -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
+def test_such_a_correction_is_in_the_usage_of_the_sessions_above_as_well(restarted: bool) -> None:
+    ledger = a_ledger()
+    assert isinstance(ledger.do(wire.Open("session/team-a/sub", SESSION, HOUR_MS)), wire.Opened)
+    ledger.reserve(tokens(9), hold="gateway-1#1", path="session/team-a/sub", expires_in_ms=1000)
+    ledger.pass_time(1000)
+    ledger.close()
+    for _ in range(4):
+        ledger.pass_time(FOLD_AFTER_MS)
+    if restarted:
+        ledger.restart(ledger.through_snapshot())
+    ledger.settle(tokens(4), "gateway-1#1")
+    assert {usage.path: Amount.of(usage.spent) for usage in sessions_of(ledger.records)} == {
+        SESSION: tokens(4),
+        "session/team-a/sub": tokens(4),
+    }
+
+
+@pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize("used", [tokens(4), NOTHING])
 def test_a_correction_after_its_session_has_folded_is_in_the_sessions_usage(restarted: bool, used: Amount) -> None:
     ledger = a_ledger()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ambit.ledger.journal import Batch, Fenced, Journal, JournalError, Reader, Source
+from ambit.ledger.journal.age_walk import RECORDS_AT_ONCE
 from ambit.ledger.journal.postgres import PostgresSource
 from ambit.ledger.journal.sqlite import SqliteSource
 from ambit.ledger.records import Record, RecordKind
@@ -133,6 +134,51 @@ def test_many_records_come_in_order(opened: Callable[[], Journal], reader: Reade
     ]
     opened().append(Batch(1, b"x"), kept)
     assert list(reader.records(RecordKind.SESSION)) == kept
+
+
+def recorded(journal: Journal, kind: RecordKind, *at_ms: int) -> None:
+    journal.append(Batch(1, b""), [Record(kind, each, f"path-{each % 3}", b"x") for each in at_ms])
+
+
+def times(reader: Reader, kind: RecordKind) -> list[int]:
+    return [each.at_ms for each in reader.records(kind)]
+
+
+def pruned(journal: Journal, kind: RecordKind, before_ms: int) -> int:
+    """Bites until there is no more to do."""
+    bites = 1
+    while journal.prune(kind, before_ms):
+        bites += 1
+    return bites
+
+
+def test_records_go_by_their_kind_and_age_in_bites(opened: Callable[[], Journal], reader: Reader) -> None:
+    journal = opened()
+    for at_ms in range(0, 1000, 5):
+        recorded(journal, RecordKind.SESSION, *range(at_ms, at_ms + 5))
+        recorded(journal, RecordKind.AUDIT, at_ms)
+        recorded(journal, RecordKind.WINDOW, at_ms)
+    assert pruned(journal, RecordKind.SESSION, 700) >= 980 // RECORDS_AT_ONCE
+    assert times(reader, RecordKind.SESSION) == list(range(700, 1000))
+    assert pruned(journal, RecordKind.WINDOW, 100) == 1
+    assert times(reader, RecordKind.WINDOW) == list(range(100, 1000, 5))
+    assert times(reader, RecordKind.AUDIT) == list(range(0, 1000, 5))
+    recorded(journal, RecordKind.SESSION, 1000)
+    assert pruned(opened(), RecordKind.SESSION, 1001) >= 1, "another writer begins at the beginning"
+    assert times(reader, RecordKind.SESSION) == [1000], "the newest record of all stays"
+    assert times(reader, RecordKind.AUDIT) == list(range(0, 1000, 5))
+
+
+def test_what_becomes_old_later_goes_later(opened: Callable[[], Journal], reader: Reader) -> None:
+    journal = opened()
+    recorded(journal, RecordKind.SESSION, 1, 2)
+    recorded(journal, RecordKind.AUDIT, 2)
+    for before_ms, left in ((1, [1, 2]), (2, [2]), (3, [])):
+        assert not journal.prune(RecordKind.SESSION, before_ms)
+        assert times(reader, RecordKind.SESSION) == left
+    recorded(journal, RecordKind.SESSION, 3, 4)
+    assert not journal.prune(RecordKind.SESSION, 5)
+    assert times(reader, RecordKind.SESSION) == [4]
 
 
 def test_a_reader_follows_the_writer(opened: Callable[[], Journal], reader: Reader) -> None:

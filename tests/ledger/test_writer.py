@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ambit.ledger import wire, writer
+from ambit.ledger import pruning, wire, writer
 from ambit.ledger.journal import Batch, JournalError
-from ambit.ledger.records import Record, RecordKind
+from ambit.ledger.records import KEPT_MS, Record, RecordKind
 from ambit.ledger.timekeeping import Timekeeper
 from ambit.ledger.writer import LedgerStopped, Writer
 
@@ -52,6 +52,9 @@ class MemoryStore:
     async def records(self, kind: RecordKind, path: str | None = None) -> AsyncIterator[Record]:
         for record in ():
             yield record
+
+    async def prune(self, kind: RecordKind, before_ms: int) -> bool:
+        return False
 
     async def replace_snapshot(self, upto: int) -> None:
         raise JournalError("no snapshots here")
@@ -132,3 +135,33 @@ async def test_without_the_journals_word_not_even_a_read_is_answered(
     with pytest.raises(LedgerStopped, match="word that it is the writer"):
         await found.apply("operator", [wire.GetUsage("budget/n/b")])
     await ended(running)
+
+
+class AgingStore(MemoryStore):
+    """A store of which the first bite of pruning fails, and the second leaves more to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bites: list[tuple[RecordKind, int]] = []
+        self.done = asyncio.Event()
+
+    async def prune(self, kind: RecordKind, before_ms: int) -> bool:
+        self.bites.append((kind, before_ms))
+        if len(self.bites) == 1:
+            raise JournalError("locked")
+        if len(self.bites) == 4:
+            self.done.set()
+        return len(self.bites) == 2
+
+
+async def test_records_older_than_they_are_kept_are_pruned_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "EVERY_S", 0.0)
+    monkeypatch.setattr(pruning, "BETWEEN_BITES_S", 0.0)
+    store = AgingStore()
+    found, running = await started(store)
+    await store.done.wait()
+    session, window = ((kind, found.now_ms() - KEPT_MS[kind]) for kind in (RecordKind.SESSION, RecordKind.WINDOW))
+    assert store.bites[:4] == [session, session, session, window]
+    assert not running.done()
+    found.stop()
+    await running

@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from ambit.ledger import changes, wire
+from ambit.ledger import wire
 from ambit.ledger.changes import AnyChange
 from ambit.ledger.clock import Ahead, Clock, Reading
 from ambit.ledger.dispatch import Dispatcher
@@ -31,6 +31,7 @@ from tests.ledger_simulation.disk import Disk, SimulatedStore
 from tests.ledger_simulation.faults import Faults
 from tests.ledger_simulation.loop import CURRENT, Process, SimulatedLoop
 from tests.ledger_simulation.model import Fact, Model
+from tests.ledger_simulation.model.facts import told
 from tests.ledger_simulation.network import Answer, Refusing
 from tests.ledger_simulation.setting import Setting
 from tests.ledger_simulation.trace import Trace
@@ -67,7 +68,7 @@ class Incarnation:
         self._cluster = cluster
         self._trace = cluster.trace
         self.store: SimulatedStore[Facts] = SimulatedStore(cluster.disk, cluster.faults, cluster.random, self)
-        self.model = Model(cluster.setting.windows)
+        self.model = Model(cluster.setting.windows, cluster.setting.at_once)
         self.tree: Tree | None = None
         self.serving = False
         self._dispatcher = Dispatcher()
@@ -125,36 +126,34 @@ class Incarnation:
         made: Sequence[AnyChange],
     ) -> None:
         """The writer applied an operation, or let time pass."""
-        self._applied += len(made)
-        request = _REQUEST.get()
-        if request is not None:
-            request[0] = self._applied
-        fact = Fact(now_ms, component, op, result)
+        self.changed(now_ms, len(made))
+        fact = Fact(now_ms, component, op, result, told(made) if made else ())
         if made:
-            kinds = set(map(type, made))
-            if changes.SessionOver in kinds or changes.SessionFolded in kinds:
-                over = tuple(each.path for each in made if isinstance(each, changes.SessionOver))
-                folded = tuple(each.path for each in made if isinstance(each, changes.SessionFolded))
-                fact = Fact(now_ms, component, op, result, over, folded)
             self._facts.append((self._applied, fact))
         if self._trace.wanted and op is not None:
             self.say(f"{component}: {op} → {result}")
         if isinstance(result, wire.ClockAccepted):
             self._cluster.clock_accepted()
-        if now_ms > self._cluster.latest_ms():
-            self._cluster.fail(
-                f"the ledger's clock is at {now_ms}, and {self._cluster.latest_ms()} is the latest it may"
-            )
         self.model.step(fact)
         if self.model.problems:
             self._cluster.fail("; ".join(self.model.problems))
+
+    def changed(self, now_ms: int, changes_made: int) -> None:
+        """The writer made changes, which whoever is answered from now on has seen."""
+        self._applied += changes_made
+        request = _REQUEST.get()
+        if request is not None:
+            request[0] = self._applied
+        latest_ms = self._cluster.latest_ms()
+        if now_ms > latest_ms:
+            self._cluster.fail(f"the ledger's clock is at {now_ms}, and {latest_ms} is the latest it may")
 
     def follow(self, tree: Tree) -> None:
         """Makes the model of a tree that recovered from the disk, and compares them."""
         if tree is self.tree:
             return
         self.tree = tree
-        self.model = Model(self._cluster.setting.windows)
+        self.model = Model(self._cluster.setting.windows, self._cluster.setting.at_once)
         for each in self._cluster.disk.history:
             self.model.replay(each.facts)
         self._cluster.recovered(tree, self.model)
@@ -286,8 +285,8 @@ class Cluster:
 
     def ended(self, incarnation: Incarnation) -> None:
         """A process is over; the next one starts if it was the newest."""
-        for told in self.disconnected:
-            told(incarnation.process)
+        for tell in self.disconnected:
+            tell(incarnation.process)
         if incarnation is self.incarnations[-1]:
             self.loop.later(RESTART_S, self._start_after, incarnation)
 
@@ -327,7 +326,7 @@ def observed() -> Generator[None]:
         reading = read(self, state, wall_ms, monotonic_ms)
         incarnation = _incarnation()
         if incarnation is not None and reading.changes:
-            incarnation.applied(state.now_ms, "", None, None, reading.changes)
+            incarnation.changed(state.now_ms, len(reading.changes))
         return reading
 
     with (

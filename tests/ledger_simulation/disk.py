@@ -197,6 +197,13 @@ class SimulatedStore(Generic[F]):
         for record in self._disk.records(kind, path):
             yield record
 
+    async def prune(self, kind: RecordKind, before_ms: int) -> bool:
+        await asyncio.sleep(SYNC_S)
+        self._fence()
+        kept = self._disk.kept_records
+        self._disk.kept_records = [each for each in kept if each.kind is not kind or each.at_ms >= before_ms]
+        return False
+
     async def replace_snapshot(self, upto: int) -> None:
         """Replays what is committed, as the snapshot's own process does, and puts it in place of the batches."""
         await asyncio.sleep(SYNC_S * 5)

@@ -12,9 +12,10 @@ from tests.ledger_simulation.books import Books
 from tests.ledger_simulation.cluster import Cluster
 from tests.ledger_simulation.faults import Faults
 from tests.ledger_simulation.loop import Process, SimulatedLoop, StalledError
-from tests.ledger_simulation.model import Model
+from tests.ledger_simulation.model import Model, differences
 from tests.ledger_simulation.network import Network
 from tests.ledger_simulation.setting import LEAPS_S, Setting, pick
+from tests.ledger_simulation.settled import leftovers, wrong_records
 from tests.ledger_simulation.trace import Trace
 from tests.ledger_simulation.workload import Gateway, Holder, Operator, Shared
 
@@ -73,14 +74,15 @@ class Simulation:
         )
         self._network = Network(self._loop, self._faults, random, self._trace, self._cluster.reach)
         self._cluster.disconnected.append(self._network.disconnected)
-        self._shared = Shared(self, self._setting, self._books, random, [], asyncio.Event())
+        self._shared = Shared(self, self._setting, self._books, random, [], [], asyncio.Event())
 
     def run(self) -> Report:
         """Raises Violation."""
         try:
             living = self._loop.spawn_outside(self._live())
             living.add_done_callback(lambda task: task.cancelled() or task.exception() is None or self._end())
-            self._loop.run(self._over, MOST_OPERATIONS * STEPS_PER_OPERATION)
+            with self._setting.small_steps():
+                self._loop.run(self._over, MOST_OPERATIONS * STEPS_PER_OPERATION)
             if living.done():
                 living.result()
         except StalledError as error:
@@ -208,7 +210,7 @@ class Simulation:
         for account in model.accounts.values():
             recovered = tree.state.accounts.get(account.path)
             if recovered is not None:
-                for problem in model.compare(account, usage(tree.state, recovered, tree.state.now_ms)):
+                for problem in differences(model, account, usage(tree.state, recovered, tree.state.now_ms)):
                     self.fail(f"after recovery, {problem}")
             else:
                 self.fail(f"after recovery, {account.path} is forgotten")
@@ -250,7 +252,6 @@ class Simulation:
         if tree is None:
             self.fail("the last ledger applied nothing")
             return
-        self._recovered(tree, model)
-        for account in model.accounts.values():
-            if any(any(running.held) for running in account.running):
-                self.fail(f"{account.path} still holds {account.running[0].held}")
+        self._recovered(tree, model)  # it turns every account's windows
+        for problem in (*wrong_records(self._cluster.disk.kept_records, tree, model), *leftovers(tree, model)):
+            self.fail(problem)

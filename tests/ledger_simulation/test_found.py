@@ -2,7 +2,7 @@
 
 from ambit.ledger import snapshot, wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
-from ambit.ledger.changes import AnyChange
+from ambit.ledger.changes import AnyChange, SessionWoken
 from ambit.ledger.tree import Tree
 
 BEGIN_MS = 1_767_268_800_000
@@ -87,3 +87,21 @@ def test_a_kill_above_the_agent_of_a_sub_session_is_confirmed_and_survives_a_sna
     now_ms = ledger.tree.state.now_ms
     image = list(snapshot.take(ledger.tree.state, now_ms))
     assert list(snapshot.take(snapshot.restore(image), now_ms)) == image
+
+
+def test_a_parked_session_wakes_with_the_next_window_after_a_replay_too() -> None:
+    """Seed 129: only the writer that parked it knew when to look at it again."""
+    ledger = a_ledger()
+    put = wire.PutAccount(TEAM, (a_limit(Window.HOUR, 1),), BUDGET, when_exhausted=wire.WhenExhausted.PARK)
+    ledger.do(put, BEGIN_MS, "operator")
+    ledger.reserve("h#1", BEGIN_MS, HOUR_MS)
+    ledger.do(wire.Settle("h#1", ONE_CALL), BEGIN_MS)
+    refused = ledger.reserve("h#2", BEGIN_MS, HOUR_MS)
+    assert isinstance(refused, wire.Refused)
+    assert refused.reason is wire.RefusalReason.PARKED
+    replayed = Tree()
+    replayed.replay(ledger.changes)
+    assert not any(isinstance(change, SessionWoken) for change in replayed.advance(BEGIN_MS + 1).changes)
+    due_ms = replayed.next_due_ms()
+    assert due_ms is not None
+    assert any(isinstance(change, SessionWoken) for change in replayed.advance(due_ms).changes)

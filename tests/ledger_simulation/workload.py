@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, covers, plus, split
-from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
+from ambit.ledger.client import AccountUnknown, InvalidOperation, LedgerClient, LedgerError, LedgerUnavailable
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger_simulation.books import Act, Books, total
 from tests.ledger_simulation.loop import Process
@@ -53,11 +53,18 @@ class Shared:
     books: Books
     random: Random
     sessions: list[str]
-    """Those that were opened; some have ended."""
+    """Those that were opened."""
+    live: list[str]
+    """Those of which nobody has heard that they are over."""
     ready: asyncio.Event
     """The tree is made."""
     opened: int = 0
     named: int = 0
+
+    def over(self, session: str) -> None:
+        """Somebody heard that a session is over. At times it is asked of all the same."""
+        if session in self.live and self.random.random() < 0.8:
+            self.live.remove(session)
 
 
 class Holder:
@@ -110,18 +117,41 @@ class Operator(Holder):
         what = random.random()
         if what < 0.5:
             await self._put(path, parents[path], pick(random, ZONES) if random.random() < 0.3 else None)
-        elif what < 0.65:
-            await self.client.remove_account(wire.RemoveAccount(path))
-            await self._put(path, parents[path], None)
-        elif what < 0.75:
+        elif what < 0.6:
+            await self._make_again(path, parents[path])
+        elif what < 0.7:
             await self.client.kill(wire.Kill(path, "runs amok", "ada"))
+        elif what < 0.75:
+            amount = (int(random.random() * 13) - 8) * setting.scale
+            await self.client.adjust(wire.Adjust(path, pick(random, setting.resources), amount, "billed wrong", "ada"))
         elif what < 0.8:
-            resource = pick(random, setting.resources)
-            await self.client.adjust(wire.Adjust(path, resource, int(random.random() * 13) - 8, "a wrong price", "ada"))
-        elif what < 0.85:
             await self.client.accept_clock(wire.AcceptClock("the node was moved", "ada"))
+        elif what < 0.83:
+            await self.client.history(wire.GetHistory(path))
+        elif what < 0.86:
+            await self.client.sessions(wire.ListSessions(path))
         else:
             await self.client.usage(wire.GetUsage(path))
+
+    async def _make_again(self, path: str, parent: str | None) -> None:
+        """Removes it and puts it back; at times under another Budget, with all that is under it."""
+        setting, random = self._shared.setting, self._random
+        while True:
+            try:
+                await self.client.remove_account(wire.RemoveAccount(path))
+                break
+            except LedgerUnavailable:
+                continue
+        if setting.moves and parent is not None and random.random() < 0.6:
+            other = pick(random, tuple(setting.budgets))
+            try:
+                await self._put(path, other, None)
+            except InvalidOperation as error:
+                self.say(f"was told: {error}")  # it is under that itself
+            else:
+                setting.put_under(path, other)
+                return
+        await self._put(path, parent, None)
 
     async def _put(self, path: str, parent: str | None, zone: str | None) -> None:
         setting, random = self._shared.setting, self._random
@@ -133,6 +163,10 @@ class Operator(Holder):
             zone,
             concurrent_sessions=1 + int(random.random() * 6) if random.random() < 0.1 else None,
             enforcement=wire.Enforcement.SHADOW if random.random() < 0.06 else wire.Enforcement.ENFORCE,
+            warn_at=pick(random, ((50, 100), (80,), ())) if setting.warns else (),
+            top_ups=setting.topped_up(random, path),
+            when_exhausted=pick(random, setting.when_exhausted),
+            holds=wire.HoldPolicy.FULL if random.random() < 0.05 else wire.HoldPolicy.PROGRESSIVE,
             user_limits=setting.limits(random) if path.startswith("agent/") and random.random() < 0.3 else None,
         )
         while True:
@@ -176,20 +210,26 @@ class Gateway(Holder):
     async def _something(self) -> None:
         shared, random = self._shared, self._random
         what = random.random()
-        if what < 0.08 or not shared.sessions:
+        if what < 0.08 or not shared.live:
             await self._open()
             return
-        session = pick(random, shared.sessions[-12:])
-        if what < 0.11:
-            await self.client.close(wire.Close(session, SessionEnd.COMPLETED))
-        elif what < 0.15:
-            await self._look(session)
-        elif what < 0.17:
-            await self.client.kill(wire.Kill(session, "enough", "ada"))
-        elif what < 0.20:
-            await self._named_hold(session)
-        else:
-            await self._call(session)
+        session = pick(random, shared.live[-12:])
+        try:
+            if what < 0.11:
+                await self.client.close(wire.Close(session, SessionEnd.COMPLETED))
+                shared.over(session)
+            elif what < 0.15:
+                await self._look(session)
+            elif what < 0.17:
+                await self.client.kill(wire.Kill(session, "enough", "ada"))
+                shared.over(session)
+            elif what < 0.20:
+                await self._named_hold(session)
+            else:
+                await self._call(session)
+        except AccountUnknown:
+            shared.over(session)
+            raise
 
     async def _open(self) -> None:
         shared, random, setting = self._shared, self._random, self._shared.setting
@@ -197,14 +237,18 @@ class Gateway(Holder):
         path = f"session/n/s{shared.opened}"
         parent, agent = pick(random, tuple(setting.agents) + tuple(setting.budgets)[-1:]), None
         if shared.sessions and random.random() < 0.15:
-            parent = pick(random, shared.sessions[-12:])
+            parent = pick(random, shared.live[-12:] or shared.sessions)
             agent = pick(random, tuple(setting.agents)) if random.random() < 0.7 else None
         grace_ms = 2000 if random.random() < 0.2 else 24 * HOUR_MS
         limits = setting.limits(random, only_lifetime=True)
         user = pick(random, ("ada", "bob"))
-        answer = await self.client.open(wire.Open(path, parent, grace_ms, limits, user=user, agent=agent))
-        if isinstance(answer, wire.Opened):
+        labels = {"team": pick(random, ("red", "blue"))} if random.random() < 0.3 else {}
+        if shared.sessions and random.random() < 0.1:
+            path = pick(random, shared.sessions)  # whoever opens it again does not begin it anew
+        answer = await self.client.open(wire.Open(path, parent, grace_ms, limits, {}, user, labels, agent))
+        if isinstance(answer, wire.Opened) and not answer.already:
             shared.sessions.append(path)
+            shared.live.append(path)
 
     async def _look(self, session: str) -> None:
         before = [(act, act.surely()) for act in self._shared.books.at(session)]
@@ -237,6 +281,8 @@ class Gateway(Holder):
         speculative = random.random() < 0.15
         held = await self.client.hold(session, want, at_least, lives_ms, speculative=speculative)
         if isinstance(held, wire.Refused | wire.Wait):
+            if held.ended is not None or held.reason is wire.RefusalReason.ACCOUNT_REMOVED:
+                shared.over(session)
             return
         act = shared.books.begin(held.id, session, held.granted.amount.vector())
         if random.random() < 0.1:
@@ -271,11 +317,15 @@ class Gateway(Holder):
         shared, random = self._shared, self._random
         want = shared.setting.amount(random)
         act.asked_more = True
-        answer = await self.client.extend(
-            wire.Extend(act.id, sequence, pick(random, LIFES_MS), want, part_of(random, want))
-        )
-        if isinstance(answer, wire.Granted):
-            act.granted = plus(act.granted, answer.amount.vector())
+        try:
+            answer = await self.client.extend(
+                wire.Extend(act.id, sequence, pick(random, LIFES_MS), want, part_of(random, want))
+            )
+        except InvalidOperation as error:
+            self.say(f"was told: {error}")  # it is to be held in full, or is absurd
+        else:
+            if isinstance(answer, wire.Granted):
+                act.granted = plus(act.granted, answer.amount.vector())
         act.asked_more = False
 
     async def _finish(self, act: Act) -> None:

@@ -17,9 +17,6 @@ from ambit.ledger.running import Ended
 from ambit.ledger.wire import WindowSpent
 from ambit.telemetry.reasons import SessionEnd
 
-SESSION_KEPT_MS = 30 * 24 * 3600 * 1000
-"""How long a session's final usage is kept."""
-
 
 class _WindowBody(msgspec.Struct, frozen=True, array_like=True):
     """What was spent in one window, in part or in full, by place in `RESOURCES`. May be below zero: a correction."""

@@ -159,11 +159,10 @@ def release(step: Step, op: wire.Release) -> wire.Released | wire.AlreadySettled
 
 
 def _corrected(step: Step, hold: Hold, used: Amount) -> None:
-    """Says what a lost hold had truly used; also to the record of its session, where that has folded."""
-    path = hold.first.path
-    step.audit(path, AuditedCorrection(step.component, hold.id, used))
-    if step.state.accounts.get(path) is not hold.chain[0]:
-        change = plus(used.vector(), {index: -amount for index, amount in hold.amount.items()})
+    """Says what a lost hold had truly used; also to the records of its sessions, where they have folded."""
+    step.audit(hold.first.path, AuditedCorrection(step.component, hold.id, used))
+    change = plus(used.vector(), {index: -amount for index, amount in hold.amount.items()})
+    for path in step.state.left_of(hold):
         step.records.append(session_record(SessionUsage.correction(path, change), step.now_ms))
 
 

@@ -56,6 +56,8 @@ class Hold:
     """None where its id is a name."""
     number: int = 0
     """Its sequence among those of its holder."""
+    left: tuple[str, ...] = ()
+    """The paths of sessions that folded out of its chain before a snapshot was taken up."""
 
     @property
     def component(self) -> str:

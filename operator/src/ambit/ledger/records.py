@@ -16,6 +16,11 @@ class RecordKind(StrEnum):
     """The final usage of a session."""
 
 
+_DAY_MS = 24 * 3600 * 1000
+KEPT_MS = {RecordKind.SESSION: 30 * _DAY_MS, RecordKind.WINDOW: 400 * _DAY_MS}
+"""How long records are kept. Those of the audit are kept for good: their chain is whole or it proves nothing."""
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """One fact about the account at `path`, as of `at_ms` by the ledger's clock. `body` is its kind's own."""
 

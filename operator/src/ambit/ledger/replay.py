@@ -1,18 +1,22 @@
 """How a tree comes out of a store: the last snapshot, then the batches after it."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+
+import msgspec
 
 from ambit.ledger import snapshot
 from ambit.ledger.changes import Codec
-from ambit.ledger.journal import Batch, Journal, Reader
+from ambit.ledger.journal import Batch, Journal, Reader, UnknownSchema
 from ambit.ledger.tree import Tree
 
 
 class Replay:
-    """A tree that follows a journal."""
+    """A tree that follows a journal. Raises UnknownSchema where a newer release wrote what this one cannot read."""
 
     def __init__(self, upto: int = 0, chunks: Iterable[bytes] = ()) -> None:
-        self.tree = Tree(snapshot.restore(chunks))
+        with _known(f"the snapshot of {upto}"):
+            self.tree = Tree(snapshot.restore(chunks))
         self.sequence = upto
         """The last batch that is in the tree."""
         self.changes = 0
@@ -26,8 +30,9 @@ class Replay:
         return replay
 
     def take(self, batch: Batch) -> None:
-        """Takes up the next batch."""
-        changes = Codec.decode(batch.changes)
+        """Takes up the next batch, or nothing of it. Raises UnknownSchema."""
+        with _known(f"batch {batch.sequence}"):
+            changes = Codec.decode(batch.changes)
         self.tree.replay(changes)
         self.sequence = batch.sequence
         self.changes += len(changes)
@@ -47,3 +52,13 @@ def replayed(reader: Reader, upto: int) -> Replay:
             break
         replay.take(batch)
     return replay
+
+
+@contextmanager
+def _known(what: str) -> Generator[None]:
+    try:
+        yield
+    except msgspec.MsgspecError as error:
+        raise UnknownSchema(
+            f"{what} says what this release does not know ({error}): run the release that wrote it, or a newer one"
+        ) from error

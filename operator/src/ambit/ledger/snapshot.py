@@ -93,7 +93,7 @@ class HolderImage(Image, frozen=True, tag="holder"):
 
 
 class HoldImage(Image, frozen=True, tag="hold"):
-    """A `Hold`, its chain by path: what has folded of it is left out."""
+    """A `Hold`, its chain by path, without what has folded of it."""
 
     chain: tuple[str, ...]
     first: HoldPlaced
@@ -104,6 +104,8 @@ class HoldImage(Image, frozen=True, tag="hold"):
     number: int
     speculative: bool
     recalled: bool
+    left: tuple[str, ...] = ()
+    """What has folded of its chain."""
 
 
 class TreeImage(Image, frozen=True, tag="tree"):
@@ -186,7 +188,7 @@ class _Restoring:
         state = self._state
         chain = tuple(state.accounts[path] for path in image.chain)
         hold = Hold(chain, image.first, image.parts, image.expires_ms, image.last)
-        hold.state, hold.speculative = image.state, image.speculative
+        hold.state, hold.speculative, hold.left = image.state, image.speculative, image.left
         if image.number:
             holder = state.holders[image.first.id.rpartition("#")[0]]
             holder.take(hold, image.number)
@@ -328,6 +330,7 @@ def _hold_image(state: State, hold: Hold) -> HoldImage:
         number=hold.number,
         speculative=hold.speculative,
         recalled=hold.speculative and hold not in hold.chain[0].recallable,
+        left=state.left_of(hold),
     )
 
 

@@ -26,7 +26,11 @@ T = TypeVar("T")
 
 
 class Standby:
-    """Follows the store at `source`."""
+    """Follows the store at `source`.
+
+    What a newer release wrote it cannot follow. It is `behind` then and never due, until it is replaced by its own next
+    release, or can read on.
+    """
 
     def __init__(self, source: SharedSource) -> None:
         self._source = source
@@ -34,19 +38,20 @@ class Standby:
         self._reader: SharedReader | None = None
         self._replay: Replay | None = None
         self._silence = Silence()
+        self.behind: str | None = None
+        """Why it cannot follow; None: it follows."""
 
     async def until_due(self) -> Replay:
         """Follows until the place can be taken: the tree so far, and `source` expects what was seen."""
-        failing = False
         while True:
             try:
                 standing = await self._look()
-                failing = False
+                self.behind = None
             except JournalError as error:
                 # Once for each spell, and never the end: a standby that cannot reach the store waits until it can.
-                if not failing:
+                if self.behind is None:
                     log.warning("the journal cannot be followed", extra={"fields": {"cause": str(error)}})
-                failing = True
+                self.behind = f"the journal, which it cannot follow: {error}"
                 await self.close()
                 if isinstance(error, BatchesGone):
                     self._replay = None

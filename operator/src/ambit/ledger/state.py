@@ -151,6 +151,10 @@ class State:
         for holder in self.holders.values():
             yield from holder.holds.values()
 
+    def left_of(self, hold: Hold) -> tuple[str, ...]:
+        """The sessions of a hold's chain that have folded: its own, and those above that had folded after it."""
+        return (*hold.left, *(each.path for each in hold.chain if self.accounts.get(each.path) is not each))
+
     @property
     def size(self) -> int:
         """How much a snapshot has to say, in accounts and holds."""
@@ -219,6 +223,7 @@ class State:
         session = session_of(account)
         session.parked_by = by
         self.policy(by).lot.park(change.path, Parked(change.window, change.resource, change.need))
+        self.look_at_parked(by, change.at_ms)  # whoever replays this does not know when its window ends
         self.session_timers.remove(account, session.timer)  # idle time stands still
         session.timer = 0
         if not session.holds:

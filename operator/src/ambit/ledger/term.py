@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from ambit.ledger import changes, spans
-from ambit.ledger.journal import Fenced, Store
+from ambit.ledger.journal import Fenced, JournalError, Store
 from ambit.ledger.replay import Replay
 from ambit.ledger.writer import Writer
 from ambit.telemetry import metrics, tracing
@@ -16,11 +16,27 @@ MakeWriter = Callable[[Store, Committed], Writer]
 log = logging.getLogger(__name__)
 
 
+class Refusals:
+    """Why a ledger could not become the writer when it last tried. Each cause is said once: it is tried on and on."""
+
+    def __init__(self) -> None:
+        self.last: str | None = None
+        """None: it became it, or another was first."""
+
+    def note(self, error: BaseException) -> None:
+        """It could not, because of this."""
+        cause = str(error) if isinstance(error, JournalError) and not isinstance(error, Fenced) else None
+        if cause is not None and cause != self.last:
+            log.error("it cannot be the writer", extra={"fields": {"cause": cause}})
+        self.last = cause
+
+
 class Term:
     """Becomes the writer of `store` and writes until it is stopped, or its journal fails."""
 
-    def __init__(self, store: Store, make_writer: MakeWriter) -> None:
+    def __init__(self, store: Store, make_writer: MakeWriter, refusals: Refusals) -> None:
         self._store = store
+        self._refusals = refusals
         self._publish: Committed | None = None
         self.writer = make_writer(store, self._committed)
 
@@ -33,9 +49,11 @@ class Term:
                 with tracing.span(SpanName.LEDGER_RECOVERY if known is None else SpanName.LEDGER_TAKEOVER) as span:
                     await writer.recover(known)
                     spans.of_writer(span, writer.epoch, writer.tree)
-            except BaseException:
+            except BaseException as error:
+                self._refusals.note(error)
                 await self._store.close()
                 raise
+            self._refusals.last = None
             self._publish = began()
             metrics.LEDGER_WRITER.inc()
             writing = asyncio.create_task(writer.run(), name="ledger writer")

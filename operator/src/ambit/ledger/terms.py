@@ -6,6 +6,7 @@ tree and stands by again, since another may have taken over.
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from ambit.ledger.journal import JournalError, Source, Store
 from ambit.ledger.journal.shared import SharedSource
 from ambit.ledger.replay import Replay
 from ambit.ledger.standby import Standby
-from ambit.ledger.term import Committed, MakeWriter, Term
+from ambit.ledger.term import Committed, MakeWriter, Refusals, Term
 from ambit.ledger.writer import Writer
 
 PAUSE_S = 0.5
@@ -45,6 +46,8 @@ class Terms:
         self.events: Events | None = None
         """Its events."""
         self._waiting_for: str | None = "the journal's replay"
+        self._standby: Standby | None = None
+        self._refusals = Refusals()
         self.first = asyncio.Event()
         """Set once it answers, or stands by, for the first time."""
 
@@ -52,6 +55,8 @@ class Terms:
         """Why this ledger does not answer now; None: it does."""
         if self._waiting_for is None and self.writer is not None and not self.writer.is_confirmed():
             return "the journal's word that it is the writer"
+        if self.writer is None and self._standby is not None and self._standby.behind is not None:
+            return self._standby.behind
         return self._waiting_for
 
     def stop(self) -> None:
@@ -65,9 +70,9 @@ class Terms:
         if not isinstance(self._source, SharedSource):
             await self._term(None)
             return
-        standby = Standby(self._source)
+        self._standby = standby = Standby(self._source)
         while not self._stopping.is_set():
-            self._waiting_for = STANDING_BY
+            self._stand_by()
             self.first.set()
             replay = await self._unless_stopped(standby)
             if replay is None:
@@ -76,9 +81,15 @@ class Terms:
             try:
                 await self._term(replay)
             except JournalError as error:
-                log.warning("no longer the writer", extra={"fields": {"cause": str(error)}})
+                self._stand_by()
+                if self._refusals.last is None:
+                    log.warning("no longer the writer", extra={"fields": {"cause": str(error)}})
                 await asyncio.sleep(PAUSE_S)
         await standby.close()
+
+    def _stand_by(self) -> None:
+        refused = self._refusals.last
+        self._waiting_for = STANDING_BY if refused is None else f"the writer's place: {refused}"
 
     async def _unless_stopped(self, standby: Standby) -> Replay | None:
         due = asyncio.create_task(standby.until_due())
@@ -93,12 +104,16 @@ class Terms:
         return None
 
     async def _term(self, replay: Replay | None) -> None:
-        term = Term(self._make_store(), self._make_writer)
+        term = Term(self._make_store(), self._make_writer, self._refusals)
         self.writer = writer = term.writer
         events: Events | None = None
 
         def began() -> Committed:
             nonlocal events
+            # What is in memory now stays there. Full collections of garbage would look at all of it again and again, a
+            # second each for a million accounts.
+            gc.collect()
+            gc.freeze()
             self.events = events = Events(writer.epoch, writer.is_confirmed)
             if self._stopping.is_set():
                 writer.stop()
@@ -112,6 +127,7 @@ class Terms:
         finally:
             self._waiting_for = "its end"
             self.writer = self._dispatcher.writer = None
+            gc.unfreeze()  # the tree of this term is garbage
             self.events = None
             if events is not None:
                 events.close()

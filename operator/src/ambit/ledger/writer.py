@@ -18,6 +18,7 @@ from ambit.ledger.amounts import Amount
 from ambit.ledger.changes import AnyChange, Codec
 from ambit.ledger.history import SessionUsage, sessions_of, windows_of
 from ambit.ledger.journal import Batch, JournalError, Store
+from ambit.ledger.pruning import prune
 from ambit.ledger.records import Record, RecordKind
 from ambit.ledger.replay import Replay
 from ambit.ledger.timekeeping import Timekeeper
@@ -181,8 +182,12 @@ class Writer:
 
     async def run(self) -> None:
         """Commits until `stop`. Raises what made it fail, after every waiter was refused."""
-        keeping_time = asyncio.create_task(self._timekeeper.run(self.tree.state), name="ledger time")
-        keeping_time.add_done_callback(self._time_ended)
+        beside = (
+            asyncio.create_task(self._timekeeper.run(self.tree.state), name="ledger time"),
+            asyncio.create_task(prune(self._store, self.now_ms), name="ledger pruning"),
+        )
+        for task in beside:
+            task.add_done_callback(self._ended_beside)
         try:
             while not (self._stopping and not self._gathering.changes):
                 await self._until_something_is_due()
@@ -193,7 +198,8 @@ class Writer:
             self._fail(error)
             raise
         finally:
-            keeping_time.cancel()
+            for task in beside:
+                task.cancel()
             await self._end()
 
     def left(self) -> Replay:
@@ -260,8 +266,8 @@ class Writer:
         finally:
             self._snapshot = None
 
-    def _time_ended(self, keeping_time: asyncio.Task[None]) -> None:
-        error = None if keeping_time.cancelled() else keeping_time.exception()
+    def _ended_beside(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
         if error is not None:
             self._fail(error)
 

@@ -161,6 +161,10 @@ LEDGER_SNAPSHOT_CHANGES = Gauge(
 LEDGER_SETTLING_ONLY = Gauge(
     "ambit_ledger_settling_only", "1 while the disk has only the space left that is kept back for settlements."
 )
+LEDGER_SYNCHRONOUS_STANDBY = Gauge(
+    "ambit_ledger_synchronous_standby",
+    "Of the writer over PostgreSQL: 1 where its commits wait for a synchronous standby, 0 where a failover can lose them.",
+)
 LEDGER_CLOCK_DOUBTED = Gauge(
     "ambit_ledger_clock_doubted",
     "1 while the ledger's machine shows a time that nothing else bears out: no window begins by it.",

@@ -108,6 +108,13 @@ class Journal(Protocol):
         """
         ...
 
+    def prune(self, kind: RecordKind, before_ms: int) -> bool:
+        """Drops some of the oldest records of a kind, where they are of before `before_ms`; whether there may be more.
+
+        In a transaction of its own that holds up an `append` for some milliseconds at most.
+        """
+        ...
+
     def adopt_snapshot(self, upto: int) -> None:
         """Makes the snapshot that was written for `upto` the last one. The batches it stands for go bit by bit."""
         ...
@@ -161,6 +168,10 @@ class Store(Protocol):
 
     def records(self, kind: RecordKind, path: str | None = None) -> AsyncIterator[Record]:
         """The records of a kind, of one account or of all, oldest first. Does not hold up `append`."""
+        ...
+
+    async def prune(self, kind: RecordKind, before_ms: int) -> bool:
+        """As `Journal.prune`."""
         ...
 
     async def replace_snapshot(self, upto: int) -> None:

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import msgspec
 
-from ambit.ledger.journal import Batch, BatchesGone, Fenced, JournalError, Snapshot, postgres_schema
+from ambit.ledger.journal import (
+    Batch,
+    BatchesGone,
+    Fenced,
+    JournalError,
+    Snapshot,
+    postgres_durability,
+    postgres_schema,
+)
+from ambit.ledger.journal.age_walk import RECORDS_AT_ONCE, Row, Walk
 from ambit.ledger.journal.postgres_connection import Connection, Servers, Value
 from ambit.ledger.journal.postgres_schema import schema_of
 from ambit.ledger.journal.shared import Standing
@@ -47,6 +56,15 @@ recorded AS (
   FROM writer, ROWS FROM (
     json_to_recordset($5::json) AS (kind text, path text, at_ms bigint, body text)
   ) WITH ORDINALITY AS given (kind, path, at_ms, body, number) ORDER BY given.number
+)
+SELECT epoch FROM writer
+"""
+_OLDEST_RECORDS = "SELECT number, kind, at_ms FROM ambit_ledger.record WHERE number > $1 ORDER BY number LIMIT $2"
+_PRUNE = """
+WITH writer AS (UPDATE ambit_ledger.ledger SET beat = beat + 1 WHERE epoch = $1 RETURNING epoch),
+pruned AS (
+  DELETE FROM ambit_ledger.record USING writer
+  WHERE number IN (SELECT value::bigint FROM json_array_elements_text($2::json))
 )
 SELECT epoch FROM writer
 """
@@ -93,7 +111,7 @@ class PostgresSource:
     def _checked(self) -> "Tables":
         connection = self._servers.primary()
         try:
-            postgres_schema.bring_up_to_date(connection, self._partition)
+            postgres_schema.make(connection, self._partition)
         except BaseException:
             connection.close()
             raise
@@ -190,11 +208,16 @@ class PostgresJournal:
     def __init__(self, connection: Tables, expected: Standing | None) -> None:
         self._reader = PostgresReader(connection)
         self._connection = connection
+        self._walk = Walk()
         try:
+            postgres_durability.check(connection)
             epoch, beat = (-1, 0) if expected is None else (expected.epoch, expected.beat)
+            connection.ask("BEGIN")
             rows = connection.ask(_TAKE, epoch, beat)
             if not rows:
                 raise Fenced("another ledger became the writer first")
+            postgres_schema.upgrade(connection)
+            connection.ask("COMMIT")
             ((epoch, upto),) = rows
             ((oldest,),) = connection.ask("SELECT min(sequence) FROM ambit_ledger.batch")
         except BaseException:
@@ -227,6 +250,14 @@ class PostgresJournal:
 
     def settling_only(self) -> bool:
         return False  # the disk is PostgreSQL's: where it is full, every commit fails, and nothing is forgotten
+
+    def prune(self, kind: RecordKind, before_ms: int) -> bool:
+        found = self._connection.ask(_OLDEST_RECORDS, self._walk.upto(kind), RECORDS_AT_ONCE)
+        rows = [Row(as_int(number), str(of), as_int(at_ms)) for number, of, at_ms in found]
+        due, more = self._walk.bite(kind, before_ms, rows)
+        if due:
+            self._fenced(self._connection.ask(_PRUNE, self._epoch, msgspec.json.encode(due).decode()))
+        return more
 
     def adopt_snapshot(self, upto: int) -> None:
         if not self._connection.ask(_ADOPT, self._epoch, upto):

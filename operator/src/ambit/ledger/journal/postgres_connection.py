@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 import psycopg
 from psycopg import pq
@@ -32,6 +33,14 @@ class Server:
 
     system: int
     timeline: int
+
+
+class Asking(Protocol):
+    """A connection, or a view of one."""
+
+    def ask(self, statement: str, *values: Value) -> list[tuple[Value, ...]]:
+        """As `Connection.ask`."""
+        ...
 
 
 class Connection:

@@ -1,17 +1,20 @@
-"""The PostgreSQL journal's tables, by version: one journal in a schema of its own, or one for each partition.
+"""The PostgreSQL journal's tables, by version, and how older ones become the present ones.
 
 A database is made for a number of partitions, and keeps it: what a root Budget hashes to must never change. With one,
 everything is in the schema `ambit_ledger`; with more, the first partition is there, with what they share, and each
 other in `ambit_ledger_<partition>`. Their tables are the same, so that a partition is what a whole ledger is.
+
+A standby looks at the version alone: it may be of a newer release than the writer, and of an older one than the next.
 """
 
 from ambit.ledger.journal import UnknownSchema
-from ambit.ledger.journal.postgres_connection import Connection
+from ambit.ledger.journal.postgres_connection import Asking, Connection, Value
 
 VERSION = 2
-"""The same numbers as the embedded journal's. There was no version 1 here."""
-PARTITIONED = 3
-"""The version that a database of several partitions says: a release that knows nothing of them leaves it alone."""
+"""The same numbers as the embedded journal's, also of what batches and snapshots say: it rises with each change of
+meaning that the release before would not notice. There was no version 1 here."""
+PARTITIONED = 1000
+"""Added to the version by a database of several partitions: a release that knows nothing of them leaves it alone."""
 _LOCK = 0x616D626974
 """Of the advisory lock that those who make the tables hold: `ambit`, in ASCII."""
 # fillfactor: the one row is written with each commit, and stays on its page.
@@ -60,12 +63,17 @@ $$
 """
 
 
+UPGRADES: dict[int, str] = {}
+"""By version, the statement that makes the tables of the next. What it leaves must still be read by this release's
+statements before it was run, too: a standby of this release follows a writer of the one before."""
+
+
 def schema_of(partition: int | None) -> str:
     """Where a partition's tables are; None: those of a journal that is not partitioned."""
     return f"ambit_ledger_{partition}" if partition else "ambit_ledger"
 
 
-def bring_up_to_date(connection: Connection, partition: int | None = None) -> None:
+def make(connection: Connection, partition: int | None = None) -> None:
     """Checks the tables of a journal, and makes them where there are none and it is not partitioned.
 
     Raises UnknownSchema where a newer release made them, or for another number of partitions; and JournalError.
@@ -83,6 +91,9 @@ def bring_up_to_date(connection: Connection, partition: int | None = None) -> No
         )
     if partition is not None and (found == 1 or partition >= found):
         raise UnknownSchema(f"there is no partition {partition} in this database: it was made for {found}")
+    if partition:
+        ((version,),) = connection.ask(f"SELECT version FROM {schema_of(partition)}.ledger")
+        _readable(version)
 
 
 def partitions_of(connection: Connection) -> int | None:
@@ -90,13 +101,9 @@ def partitions_of(connection: Connection) -> int | None:
     if not connection.ask("SELECT true WHERE to_regclass('ambit_ledger.ledger') IS NOT NULL"):
         return None
     ((version,),) = connection.ask("SELECT version FROM ambit_ledger.ledger")
-    if version == VERSION:
+    _, partitioned = _readable(version)
+    if not partitioned:
         return 1
-    if version != PARTITIONED:
-        raise UnknownSchema(
-            f"the journal in PostgreSQL is of version {version}, and this release knows versions {VERSION} and "
-            f"{PARTITIONED}: run the release that wrote it, or a newer one"
-        )
     ((partitions,),) = connection.ask("SELECT partitions FROM ambit_ledger.layout")
     return int(partitions or 0)
 
@@ -107,7 +114,7 @@ def lay_out(connection: Connection, partitions: int) -> None:
     Raises UnknownSchema where there are some for another number.
     """
     if partitions_of(connection) is None:
-        version = VERSION if partitions == 1 else PARTITIONED
+        version = VERSION if partitions == 1 else VERSION + PARTITIONED
         tables = [_JOURNAL.format(schema=schema_of(each), version=version) for each in range(partitions)]
         if partitions > 1:
             tables.append(_SHARED.format(partitions=partitions))
@@ -118,3 +125,26 @@ def lay_out(connection: Connection, partitions: int) -> None:
             f"this database was made for {found} partitions, and AMBIT_LEDGER_PARTITIONS says {partitions}: the number "
             "is chosen when the database is made, and does not change"
         )
+
+
+def upgrade(connection: Asking) -> None:
+    """Brings the tables of an older release to this version: by the writer alone, within the transaction that makes it
+    the writer, so that whoever wrote before is fenced by the same commit. Raises UnknownSchema, JournalError.
+    """
+    ((version,),) = connection.ask("SELECT version FROM ambit_ledger.ledger FOR UPDATE")
+    found, partitioned = _readable(version)
+    for older in range(found, VERSION):
+        connection.ask(UPGRADES[older])
+        connection.ask("UPDATE ambit_ledger.ledger SET version = $1", older + 1 + (PARTITIONED if partitioned else 0))
+
+
+def _readable(version: Value) -> tuple[int, bool]:
+    """A version that this release reads, and whether it is of several partitions. Raises UnknownSchema."""
+    if isinstance(version, int):
+        partitioned, number = divmod(version, PARTITIONED)
+        if partitioned in (0, 1) and min(UPGRADES, default=VERSION) <= number <= VERSION:
+            return number, bool(partitioned)
+    raise UnknownSchema(
+        f"the journal in PostgreSQL is of version {version}, and this release knows up to {VERSION}: run the release "
+        "that wrote it, or a newer one"
+    )

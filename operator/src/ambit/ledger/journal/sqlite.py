@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ambit.ledger.journal import Batch, BatchesGone, Fenced, JournalError, Snapshot, snapshot_files, sqlite_schema
+from ambit.ledger.journal.age_walk import RECORDS_AT_ONCE, Row, Walk
 from ambit.ledger.journal.reserved import SETTLEMENT_SPACE_BYTES, SettlementSpace
 from ambit.ledger.records import Record, RecordKind
 
@@ -126,6 +127,7 @@ class SqliteJournal:
     ) -> None:
         self._folder = folder
         self._before = before
+        self._walk = Walk()
         self._lock = _lock(folder, wait_for_writer_s)
         try:
             with _errors():
@@ -207,6 +209,17 @@ class SqliteJournal:
 
     def settling_only(self) -> bool:
         return self._space.spent
+
+    def prune(self, kind: RecordKind, before_ms: int) -> bool:
+        select = "SELECT number, kind, at_ms FROM record WHERE number > ? ORDER BY number LIMIT ?"
+        with _errors():
+            found = self._connection.execute(select, (self._walk.upto(kind), RECORDS_AT_ONCE)).fetchall()
+            due, more = self._walk.bite(kind, before_ms, [Row(*row) for row in found])
+            if due:
+                with self._transaction("prune"):
+                    self._ask_for_the_epoch()
+                    self._connection.executemany("DELETE FROM record WHERE number = ?", [(each,) for each in due])
+        return more
 
     def adopt_snapshot(self, upto: int) -> None:
         if self._upto is not None and upto <= self._upto:

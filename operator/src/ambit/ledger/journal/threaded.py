@@ -60,6 +60,9 @@ class ThreadedStore:
         async for record in _stepwise(self._reading, self._reader.records(kind, path)):
             yield record
 
+    async def prune(self, kind: RecordKind, before_ms: int) -> bool:
+        return await _in(self._writing, lambda: self._opened().prune(kind, before_ms))
+
     async def replace_snapshot(self, upto: int) -> None:
         with tracing.span(SpanName.LEDGER_SNAPSHOT) as span:
             span.set(Attribute.SEQUENCE, upto)

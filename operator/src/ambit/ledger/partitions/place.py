@@ -1,6 +1,7 @@
 """One partition, as one ledger has it: followed, or written."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
@@ -9,12 +10,12 @@ from typing import Protocol, TypeVar
 from ambit.ledger import changes
 from ambit.ledger.dispatch import Answering, Dispatcher
 from ambit.ledger.events import Events
-from ambit.ledger.journal import BatchesGone, JournalError, Reader, Store
+from ambit.ledger.journal import BatchesGone, JournalError, Reader, Store, UnknownSchema
 from ambit.ledger.journal.partitioned import Lookout
 from ambit.ledger.journal.shared import SharedSource, Standing
 from ambit.ledger.replay import Replay, from_snapshot
 from ambit.ledger.silence import Silence
-from ambit.ledger.term import MakeWriter, Term
+from ambit.ledger.term import MakeWriter, Refusals, Term
 from ambit.ledger.tree import Tree
 from ambit.ledger.writer import Writer
 from ambit.telemetry import metrics
@@ -55,6 +56,10 @@ class Place:
         self.writer: Writer | None = None
         """While this ledger is the writer."""
         self._stopping = False
+        self.behind: str | None = None
+        """Why it cannot be followed; None: it can."""
+        self.refusals = Refusals()
+        """Why it could not be taken."""
         self.defect: BaseException | None = None
         """What no journal is to blame for: the process has to end of it."""
 
@@ -95,14 +100,24 @@ class Place:
                 for batch in taken:
                     self._replay.take(batch)
                     await asyncio.sleep(0)  # the partitions that are written here have their turns between
+            self.behind = None
         except BatchesGone:
             self._replay = None
+        except UnknownSchema as error:
+            self._fall_behind(error)
+
+    def _fall_behind(self, error: JournalError) -> None:
+        if self.behind is None:
+            log.warning("a partition cannot be followed", extra={"fields": self._fields(error)})
+        self.behind = f"partition {self.number}, which it cannot follow: {error}"
 
     async def _load(self) -> None:
         try:
             self._replay = await asyncio.to_thread(_read, self._source.read)
+            self.behind = None
+            gc.freeze()  # full collections of garbage would look at all of it again and again
         except JournalError as error:
-            log.warning("a partition cannot be read", extra={"fields": self._fields(error)})
+            self._fall_behind(error)
             await asyncio.sleep(PAUSE_S)
         finally:
             self._loading = None
@@ -128,7 +143,7 @@ class Place:
         self._term.add_done_callback(self._ended)
 
     async def _write(self, replay: Replay, events: Events) -> None:
-        term = Term(self._make_store(self._source), self._make_writer)
+        term = Term(self._make_store(self._source), self._make_writer, self.refusals)
         writer = term.writer
 
         def began() -> Callable[[Sequence[changes.AnyChange]], None]:
@@ -144,8 +159,10 @@ class Place:
             await term.run(replay, began)
             self._replay = writer.left()
         except JournalError as error:
-            log.warning("no longer the writer", extra={"fields": self._fields(error)})
+            if self.refusals.last is None:
+                log.warning("no longer the writer", extra={"fields": self._fields(error)})
             self._close()
+            gc.unfreeze()  # the tree of this term is garbage
             await asyncio.sleep(PAUSE_S)
         finally:
             self._close()

@@ -89,10 +89,14 @@ class Replica:
         if self._failure is not None:
             return self._failure
         if not self._serves:
-            return "the replay of every partition's journal"
+            behind = (place.behind for place in self._places if place.behind is not None)
+            return next(behind, "the replay of every partition's journal")
         mine = [place for place in self._places if self.table.writers[place.number] == self._url]
-        missing = [str(place.number) for place in mine if not place.answers]
-        return f"the writer's place of partition {', '.join(missing)}" if missing else None
+        missing = [place for place in mine if not place.answers]
+        if not missing:
+            return None
+        cause = next((f": {place.refusals.last}" for place in missing if place.refusals.last is not None), "")
+        return f"the writer's place of partition {', '.join(str(place.number) for place in missing)}{cause}"
 
     async def fresh(self) -> None:
         """Brings every tree that is followed up to what is committed by now. Raises LedgerStopped."""
@@ -152,7 +156,8 @@ class Replica:
             await self._close_lookout()
             return
         self._failure = None
-        self._serves = self._serves or self.forest.is_whole()
+        behind = any(place.behind is not None for place in self._places)
+        self._serves = not behind and (self._serves or self.forest.is_whole())
         for each in waiting:
             if not each.done():
                 each.set_result(None)
@@ -162,12 +167,12 @@ class Replica:
         self._looked_s = asyncio.get_running_loop().time()
         urls = alive(sight.members)
         self.table = Table(choices(self._partitions, urls), urls)
-        if self._url in urls:
+        if self._url in urls or not self._serves:  # else the store has not heard of it lately, and may not know better
             for place, choice in zip(self._places, self.table.writers, strict=True):
                 standing = sight.standings[place.number]
                 if choice == self._url and place.is_due(standing):
                     place.take(standing, self.events)
-                elif choice != self._url:
+                elif choice not in (self._url, None):
                     place.hand_over()
         followed = [place for place in self._places if not place.is_written]
         metrics.LEDGER_FOLLOWED.set(len(followed))

@@ -1,0 +1,119 @@
+"""What is due to whoever wants to hold something: all or part of it, no, or patience; what is wrong with an answer."""
+
+from collections.abc import Iterator
+
+from ambit.ledger import wire
+from ambit.ledger.amounts import INDEX, MAX_AMOUNT, Limit, Vector, Window
+from tests.ledger_simulation.model.accounts import ModelAccount
+from tests.ledger_simulation.model.state import ModelState
+
+SPECULATIVE_PART = 10
+"""Speculative holds may have one part in so many of what is left."""
+LARGE = 2**40
+"""From here on, the ledger asks whether the totals can still be counted."""
+Chain = tuple[ModelAccount, ...]
+
+
+def admitted(
+    state: ModelState,
+    chain: Chain,
+    hold_id: str,
+    want: Vector,
+    at_least: Vector,
+    result: wire.AnyResult | None,
+    speculative: bool = False,
+    extends: bool = False,
+) -> bool:
+    """Whether it was granted; what is wrong with that, or with the refusal, is a problem."""
+    for account in chain:
+        state.turn(account)
+    if not is_open(chain):
+        if not isinstance(result, wire.Refused):
+            state.wrong(f"{hold_id}: {result} on what has ended, is parked or was removed")
+        return False
+    final, waits, room = False, False, dict(want)
+    shadow: set[tuple[str, Window, str]] = set()
+    for bound, limit, index in _bounds(chain, want, extends):
+        at, need = bound.at(limit.window), at_least.get(index, 0)
+        free = limit.amount - at.spent[index] - at.held[index]
+        if speculative:
+            ahead = _ahead(state, bound, index)
+            free = min((free + ahead) // SPECULATIVE_PART - ahead, free)
+        if bound.shadow:
+            if free < need and not speculative:
+                shadow.add((bound.path, limit.window, limit.resource))
+            continue
+        if free < need:
+            final = final or is_final(bound, limit, need)
+            waits = True
+        room[index] = min(room[index], max(free, 0))
+    room = {index: value for index, value in room.items() if value}
+    absurd = not (final or waits) and beyond_counting(chain, room, LARGE)
+    expected = "Refused" if final else "Wait" if waits else "Invalid" if absurd else "Granted"
+    if type(result).__name__ != expected:
+        state.wrong(f"{hold_id}: {expected} was due, and the ledger says {result}")
+    elif isinstance(result, wire.Granted):
+        if result.amount.vector() != room:
+            state.wrong(f"{hold_id}: granted {result.amount.vector()}, of a room of {room}")
+        said = {(each.account, each.window, each.resource) for each in result.shadow}
+        if said != shadow:
+            state.wrong(f"{hold_id}: {said} would have refused it, and not {shadow}")
+    elif isinstance(result, wire.Denial):
+        _look_at_denial(state, chain, hold_id, want, at_least, result)
+    return isinstance(result, wire.Granted)
+
+
+def is_open(chain: Chain) -> bool:
+    """Whether anything may be held there at all."""
+    return chain[0].parked is None and not any(account.closed for account in chain)
+
+
+def held_in_full(chain: Chain) -> bool:
+    """Whether an account asks for that, or an Agent in whose name something there runs."""
+    bounds = (*chain, *(account.agent for account in chain if account.agent is not None))
+    return any(each.put is not None and each.put.holds is wire.HoldPolicy.FULL for each in bounds)
+
+
+def is_final(account: ModelAccount, limit: Limit, need: int) -> bool:
+    """Whether what is spent leaves no room, whatever becomes of all that is held."""
+    spent = 0 if limit.window is Window.MINUTE else account.at(limit.window).spent[INDEX[limit.resource]]
+    return spent + need > limit.amount
+
+
+def beyond_counting(chain: Chain, more: Vector, from_on: int = 0) -> bool:
+    """Whether a total would be larger than anybody can say."""
+    return max(more.values(), default=0) > from_on and any(
+        account.running[0].spent[index] + account.running[0].held[index] + amount > MAX_AMOUNT
+        for account in chain
+        for index, amount in more.items()
+    )
+
+
+def _bounds(chain: Chain, want: Vector, extends: bool = False) -> Iterator[tuple[ModelAccount, Limit, int]]:
+    for account in chain:
+        for limit in account.bounds(extends):
+            index = INDEX[limit.resource]
+            if index in want:
+                yield account, limit, index
+
+
+def _look_at_denial(
+    state: ModelState, chain: Chain, hold_id: str, want: Vector, at_least: Vector, denial: wire.Denial
+) -> None:
+    """What it names must be what stands in the way, with its figures."""
+    for account, limit, index in _bounds(chain, want):
+        if (account.path, limit.window, limit.resource) != (denial.account, denial.window, denial.resource):
+            continue
+        at, need = account.at(limit.window), at_least.get(index, 0)
+        stands = (limit.amount, at.spent[index], at.held[index], need)
+        if stands != (denial.limit, denial.spent, denial.held, denial.requested):
+            state.wrong(f"{hold_id}: of {account.path} (limit, spent, held, need) is {stands}, and not as in {denial}")
+        if account.shadow or is_final(account, limit, need) is isinstance(denial, wire.Wait):
+            state.wrong(f"{hold_id}: {account.path} does not stand in its way as it says: {denial}")
+        return
+    state.wrong(f"{hold_id}: nothing is where it says that something stands in its way: {denial}")
+
+
+def _ahead(state: ModelState, account: ModelAccount, index: int) -> int:
+    """What is held on an account for acts that may come."""
+    return sum(hold.total.get(index, 0) for hold in state.open.values() if hold.speculative and account in hold.chain)
