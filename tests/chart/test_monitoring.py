@@ -92,6 +92,15 @@ def test_runbooks_are_where_the_documentation_is(render: Callable[..., list[Mani
     assert {"name": "AMBIT_DOCS_URL", "value": docs_url} in container["env"]
 
 
+def test_values_of_a_release_that_did_not_know_the_documentations_address_can_be_used_again(
+    helm: Callable[..., "subprocess.CompletedProcess[str]"],
+) -> None:
+    done = helm("install", "ambit", str(CHART), "--dry-run=client", "--set", "docsUrl=null", "--namespace", "a")
+    assert done.returncode == 0, done.stderr
+    assert 'AMBIT_DOCS_URL, value: "docs"' in done.stdout
+    assert "are paths in Ambit's source" in done.stdout
+
+
 def test_one_ledger_alone_is_not_asked_for_a_standby(render: Callable[..., list[Manifest]]) -> None:
     (rule,) = [each for each in render(monitoring={"prometheusRule": True}) if each["kind"] == "PrometheusRule"]
     alerts = {each["alert"] for group in rule["spec"]["groups"] for each in group["rules"]}

@@ -1,7 +1,7 @@
 """What is held ahead of calls, who finds it, and when it is given back: production admission over a scripted ledger."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,8 +22,11 @@ from ambit.gateway.warnings import Warnings
 from ambit.ledger import wire
 from ambit.ledger.amounts import MAX_AMOUNT, Amount, Resource, Window
 from ambit.ledger.client import LedgerClient
+from ambit.telemetry import tracing
 from ambit.telemetry.reasons import SessionEnd
+from ambit.telemetry.tracing import SpanName
 from tests.ledger.scripted import Answer, ScriptedLedger, kinds
+from tests.telemetry.in_memory import in_memory
 
 PATH, PARENT = "session/n/s", "agent/n/a"
 SESSION = Session(PATH, PARENT, None, None)
@@ -369,3 +372,66 @@ async def test_what_the_ledger_warns_of_waits_for_the_sessions_next_response() -
     assert warnings.take("session/n/other") == ()
     assert warnings.take(PATH) == ((b"x-ambit-warning", b"budget/n/b; resource=usd; window=Day; percent=80"),)
     assert warnings.take(PATH) == ()
+
+
+# -- traces ------------------------------------------------------------------------
+async def _ledgers(rig: Rig) -> None:
+    await rig.call()
+
+
+async def _found(rig: Rig) -> None:
+    await rig.called()
+    await rig.call()
+
+
+async def _awaited(rig: Rig) -> None:
+    rig.end(await rig.call())
+    await rig.call()
+
+
+async def _extended(rig: Rig) -> None:
+    await rig.called(100)
+    await rig.call(1000)
+
+
+async def _queued(rig: Rig) -> None:
+    def full(_: wire.AnyOperation) -> wire.AnyResult:
+        return wire.Wait(wire.RefusalReason.LIMIT_EXCEEDED, PARENT, "no room")
+
+    rig.ledger.answer = full
+    with pytest.raises(RefusedCall):
+        await rig.call()
+
+
+@pytest.mark.parametrize(
+    ("call", "hold", "trusted_s"),
+    [
+        (_ledgers, "Ledger", 60.0),
+        (_found, "Found", 60.0),
+        (_awaited, "Awaited", 60.0),
+        (_extended, "Extended", 60.0),
+        (_found, "Confirmed", -1.0),  # the ledger was heard too long ago, always
+        (_queued, "Queued", 60.0),
+    ],
+)
+async def test_the_span_of_an_admission_says_where_its_hold_is_from(
+    call: Callable[[Rig], Awaitable[None]], hold: str, trusted_s: float
+) -> None:
+    with in_memory() as memory:
+        async with a_rig(trusted_s=trusted_s) as rig:
+            with tracing.span(SpanName.MODEL_CALL):
+                await call(rig)
+        (*_, last) = [span for span in memory.stop() if span.name == "admission"]
+    assert (last.attributes or {})["ambit.hold"] == hold
+    assert [event.name for event in last.events] == (["queued"] if hold == "Queued" else [])
+
+
+async def test_what_is_held_ahead_is_in_no_calls_trace() -> None:
+    with in_memory() as memory:
+        async with a_rig(unused_s=0.02) as rig:
+            with tracing.span(SpanName.MODEL_CALL):
+                await rig.called()
+            await rig.held(0)  # it is given back
+            await rig.quiet()
+        names = [span.name for span in memory.stop()]
+    assert sorted(names) == ["admission", "model call", "settlement"]

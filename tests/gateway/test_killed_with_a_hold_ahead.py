@@ -13,7 +13,7 @@ from tests.gateway.harness import Gateway, Tenant
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 TAKES_EFFECT_S = 0.1
-"""Rule 8: how long a kill may take to reach a gateway that is connected."""
+"""Rule 8 of docs/ledger.md: how long a kill may take to reach a gateway that is connected."""
 
 
 async def held_ahead(tenant: Tenant) -> wire.HoldView:

@@ -1,4 +1,4 @@
-"""Who gets `Granted`, `Refused`, `Wait`: rule 2 of the design, as a table and case by case."""
+"""Who gets `Granted`, `Refused`, `Wait`: rule 2 of docs/ledger.md, as a table and case by case."""
 
 import pytest
 

@@ -34,7 +34,6 @@ class Exported:
     """The spans that it is linked to."""
     failed: bool
     state: str
-    duration_ns: int
 
 
 @dataclass
@@ -140,7 +139,6 @@ def _exported(service: str, span: SpanMessage) -> Exported:
         links=tuple(link.span_id.hex() for link in span.links),
         failed=span.status.code == Status.STATUS_CODE_ERROR,
         state=span.trace_state,
-        duration_ns=span.end_time_unix_nano - span.start_time_unix_nano,
     )
 
 

@@ -86,7 +86,8 @@ STATES = [
     b"a=b=c",
     b"a=\xff",
     b"a=\x00",
-    b"a=" + b"x" * MAX_STATE_BYTES,
+    b"a=" + b"x" * 257,
+    b",".join(b"k%d=%b" % (number, b"v" * 200) for number in range(3)),
     b",".join(b"k%d=v" % number for number in range(33)),
 ]
 

@@ -5,13 +5,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
 from ambit.settings import SettingsError
@@ -20,34 +18,11 @@ from ambit.telemetry.tracing import Attribute, Kind, SpanName, spans
 from ambit.telemetry.tracing.otel import OtelTracer
 from ambit.telemetry.tracing.settings import TracingSettings
 from tests.telemetry.collector import Exported, collecting
+from tests.telemetry.in_memory import NOWHERE, in_memory
 
-NOWHERE = TracingSettings("http://127.0.0.1:9/v1/traces")
 PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01"
 UNSAMPLED = PARENT[:-1] + "0"
-
-
-class InMemory:
-    """What was traced in this process."""
-
-    def __init__(self, settings: TracingSettings) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.tracer = OtelTracer("test", settings, self._exporter)
-
-    def ended(self) -> Mapping[str, ReadableSpan]:
-        """All that has ended, by name."""
-        self.tracer.stop(60.0)
-        return {span.name: span for span in self._exporter.get_finished_spans()}
-
-
-@contextmanager
-def in_memory(settings: TracingSettings = NOWHERE) -> Generator[InMemory]:
-    memory = InMemory(settings)
-    spans.use(memory.tracer)
-    try:
-        yield memory
-    finally:
-        spans.use(None)
 
 
 # -- off ----------------------------------------------------------------------

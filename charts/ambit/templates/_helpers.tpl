@@ -6,6 +6,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
+{{/* Absent in the values of a release that is older than the value, where these are used again (--reuse-values). */}}
+{{- define "ambit.docsUrl" -}}
+{{ .Values.docsUrl | default "docs" }}
+{{- end }}
+
 {{/* What every pod of the control plane has: restricted Pod Security, placement, pull secrets. Takes (dict "root" $ "values" .Values.x). */}}
 {{- define "ambit.podSettings" -}}
 {{- with .root.Values.image.pullSecrets }}

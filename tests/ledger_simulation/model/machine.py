@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from ambit.ledger import changes, wire
+from ambit.telemetry.reasons import SessionEnd
 from tests.ledger_simulation.model import exhaustion, holding, kills, sessions, tree
 from tests.ledger_simulation.model.accounts import ModelAccount
 from tests.ledger_simulation.model.comparison import differences
@@ -77,7 +78,11 @@ class Model(ModelState):
             match change:
                 case changes.HoldExpired():
                     self.expire(change.id)
-                case changes.SessionOver() if change.path not in by_operation or self.accounts[change.path].doomed:
+                case changes.SessionOver() if (
+                    change.path not in by_operation
+                    or self.accounts[change.path].doomed
+                    or change.reason is SessionEnd.ABANDONED  # just before the operation would have ended it
+                ):
                     sessions.abandoned(self, change.path)
                 case changes.EndingBegun() if top is None or change.path != top.path:
                     sessions.doom(self.under(self.accounts[change.path]))

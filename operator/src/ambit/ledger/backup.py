@@ -1,7 +1,7 @@
 """A ledger's journal as one stream, for another disk or another kind of store, and a new journal out of such a stream.
 
 A backup is older than what happened since. A restored ledger therefore begins with nothing but a question: it refuses
-everything until somebody says what was spent since the backup, or to forget it (rule 15).
+everything until somebody says what was spent since the backup, or to forget it (rule 15 of docs/ledger.md).
 """
 
 import struct

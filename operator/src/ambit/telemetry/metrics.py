@@ -163,7 +163,7 @@ LEDGER_SETTLING_ONLY = Gauge(
 )
 LEDGER_SYNCHRONOUS_STANDBY = Gauge(
     "ambit_ledger_synchronous_standby",
-    "Of the writer over PostgreSQL: 1 where its commits wait for a synchronous standby, 0 where a failover can lose them.",
+    "Of the writer over PostgreSQL: 1 where commits wait for a synchronous standby, 0 where a failover can lose them.",
 )
 LEDGER_CLOCK_DOUBTED = Gauge(
     "ambit_ledger_clock_doubted",
