@@ -38,10 +38,19 @@ MakeGate = Callable[[Writer, int], Answering]
 
 
 class Place:
-    """The partition `number`, kept at `source`. `gate` makes what stands before its writer."""
+    """The partition `number`, kept at `source`. `gate` makes what stands before its writer.
+
+    `reading` is held while a tree is read: each takes a connection, and the processor.
+    """
 
     def __init__(
-        self, number: int, source: SharedSource, make_store: MakeStore, make_writer: MakeWriter, gate: MakeGate
+        self,
+        number: int,
+        source: SharedSource,
+        make_store: MakeStore,
+        make_writer: MakeWriter,
+        gate: MakeGate,
+        reading: asyncio.Semaphore,
     ) -> None:
         self.number = number
         self.dispatcher = Dispatcher()
@@ -49,6 +58,7 @@ class Place:
         self._make_store = make_store
         self._make_writer = make_writer
         self._gate = gate
+        self._reading = reading
         self._replay: Replay | None = None
         self._silence = Silence()
         self._loading: asyncio.Task[None] | None = None
@@ -113,7 +123,8 @@ class Place:
 
     async def _load(self) -> None:
         try:
-            self._replay = await asyncio.to_thread(_read, self._source.read)
+            async with self._reading:
+                self._replay = await asyncio.to_thread(_read, self._source.read)
             self.behind = None
             gc.freeze()  # full collections of garbage would look at all of it again and again
         except JournalError as error:

@@ -28,6 +28,8 @@ from ambit.ledger.writer import LedgerStopped, Writer
 from ambit.telemetry import metrics
 
 POLL_S = 0.2
+READ_AT_ONCE = 2
+"""How many partitions' trees are read from the store at a time."""
 CURRENT_S = 2.0
 """For how long what a look showed is told to clients."""
 BEAT_S = 0.5
@@ -53,8 +55,10 @@ class Replica:
         self._partitions = partitions
         self.events = Events(incarnation, lambda: True, self._word)  # each word says for whom it is the writer
         self.forest = Forest(lambda: [place.tree for place in self._places])
+        reading = asyncio.Semaphore(READ_AT_ONCE)
         self._places = [
-            Place(number, source.partition(number), make_store, make_writer, self._gate) for number in range(partitions)
+            Place(number, source.partition(number), make_store, make_writer, self._gate, reading)
+            for number in range(partitions)
         ]
         self.table = Table((None,) * partitions, ())
         """Who writes what, by the last look."""
