@@ -46,6 +46,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert anchor in anchors(target), f"{path} has no heading #{anchor}"
 
 
+def test_every_page_can_be_come_by() -> None:
+    linked = {(page.parent / path).resolve() for page in PAGES for path, _ in LINK.findall(page.read_text()) if path}
+    whole_folders = {ROOT / "docs" / "design", ROOT / "docs" / "reference"} & linked
+    assert whole_folders
+    lost = {named(page) for page in (ROOT / "docs").rglob("*.md") if not {page, page.parent} & (linked | whole_folders)}
+    assert not lost
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_test_that_is_named_is_there(page: Path) -> None:
     last = Path()

@@ -95,6 +95,63 @@ async def test_thinking_keeps_the_providers_rules_when_it_is_clamped(gateway: Ga
     assert (sent["max_tokens"], sent["thinking"]["budget_tokens"]) == (2000, 1999)
 
 
+async def test_tokens_are_counted_as_a_call_without_charge(gateway: Gateway) -> None:
+    tenant = await gateway.tenant(scripts={"smart": "input=2095"}, provider="Anthropic", price=PRICE)
+    async with tenant.anthropic(await tenant.open(calls(2))) as client:
+        counted = await client.messages.count_tokens(model="smart", messages=HELLO)
+        await client.messages.count_tokens(model="smart", messages=HELLO, extra_query={"beta": "true"})
+        assert (await tenant.settled()).spent == Amount(model_calls=2)
+        with pytest.raises(anthropic.APIStatusError) as refused:
+            await client.messages.count_tokens(model="smart", messages=HELLO)
+    assert counted.input_tokens == 2095
+    assert [one.target for one in tenant.received] == [
+        "/v1/messages/count_tokens",
+        "/v1/messages/count_tokens?beta=true",
+    ]
+    assert tenant.received[0].json["model"].startswith("scripted?")
+    assert refused.value.status_code == 402
+
+
+async def test_cache_writes_of_an_hour_are_charged_at_their_own_price(gateway: Gateway) -> None:
+    tenant = await gateway.tenant(
+        scripts={"smart": "tokens=5&input=100&cache_write=30&cache_write_1h=20"},
+        provider="Anthropic",
+        price={**PRICE, "cacheWriteHour": "6"},
+    )
+    async with tenant.anthropic(await tenant.open()) as client:
+        answer = await client.messages.create(
+            model="smart", messages=HELLO, max_tokens=100, cache_control={"type": "ephemeral", "ttl": "1h"}
+        )
+        assert answer.usage.cache_creation is not None
+        cost_nanos = 70 * 3000 + 10 * 3750 + 20 * 6000 + 5 * 15_000
+        assert (await tenant.settled()).spent.usd_nanos == cost_nanos
+        stream = await client.messages.create(
+            model="smart", messages=HELLO, max_tokens=100, stream=True, cache_control={"type": "ephemeral", "ttl": "1h"}
+        )
+        assert [event async for event in stream]
+        assert (await tenant.settled()).spent.usd_nanos == 2 * cost_nanos
+
+
+async def test_cache_writes_of_an_hour_without_a_price_are_refused(gateway: Gateway) -> None:
+    tenant = await a_tenant(gateway)
+    async with tenant.anthropic(await tenant.open()) as client:
+        with pytest.raises(anthropic.PermissionDeniedError, match="states no price for it"):
+            await client.messages.create(
+                model="smart", messages=HELLO, max_tokens=100, cache_control={"type": "ephemeral", "ttl": "1h"}
+            )
+    assert tenant.received == []
+
+
+async def test_one_model_of_the_agent_is_described_and_no_other(gateway: Gateway) -> None:
+    tenant = await a_tenant(gateway)
+    async with tenant.anthropic(await tenant.open()) as client:
+        assert (await client.models.retrieve("smart")).id == "smart"
+        with pytest.raises(anthropic.PermissionDeniedError, match="not among this agent's models of this format"):
+            await client.models.retrieve("dear")
+        with pytest.raises(anthropic.NotFoundError, match="a batch runs when nobody holds room for it"):
+            await client.messages.batches.list()
+
+
 async def test_the_models_of_the_agent_are_listed(gateway: Gateway) -> None:
     tenant = await a_tenant(gateway)
     async with tenant.anthropic(await tenant.open()) as client:

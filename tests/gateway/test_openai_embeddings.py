@@ -55,6 +55,14 @@ def test_a_field_that_the_gateway_does_not_know_counts_as_prompt() -> None:
     assert more.prompt_tokens_bound == plain.prompt_tokens_bound + 102
 
 
+@pytest.mark.parametrize("usage", [{"prompt_tokens": -1}, {"prompt_tokens": -1, "total_tokens": 5}, None])
+def test_usage_that_cannot_be_is_unknown(usage: Any) -> None:
+    meter = WIRE.meter(parse(input=[1]), event_stream=False)
+    meter.feed(msgspec.json.encode({"usage": usage}))
+    meter.end()
+    assert meter.usage is None
+
+
 @in_module
 async def test_a_call_is_charged_for_its_input_alone(gateway: Gateway) -> None:
     price = {"input": "2", "output": "0"}

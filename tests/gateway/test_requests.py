@@ -109,7 +109,7 @@ def test_a_wrong_type_names_the_field(wire: WireFormat, field: str, value: Any) 
     assert (refused.value.status, refused.value.field) == (400, field)
 
 
-IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
+AUDIO = {"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}
 NOT_BOUNDED: list[tuple[WireFormat, dict[str, Any], str]] = [
     (OPENAI, {"Max_Tokens": 9000}, "Max_Tokens"),  # some servers' JSON readers take names in any case
     (OPENAI, {"best_of": 10}, "best_of"),
@@ -120,7 +120,7 @@ NOT_BOUNDED: list[tuple[WireFormat, dict[str, Any], str]] = [
     (OPENAI, {"service_tier": "priority"}, "service_tier"),
     (OPENAI, {"tools": [{"type": "web_search"}]}, "tools[0].type"),
     (OPENAI, {"tools": [{"type": ["function"]}]}, "tools[0].type"),
-    (OPENAI, {"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0].type"),
+    (OPENAI, {"messages": [{"role": "user", "content": [AUDIO]}]}, "messages[0].content[0].type"),
     (OPENAI, {"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "messages[0].audio"),
     (OPENAI, {"stream": True, "stream_options": {"continuous": True}}, "stream_options.continuous"),
     (OPENAI, {"n_predict": 9000}, "n_predict"),  # llama.cpp reads it before max_tokens
@@ -169,15 +169,22 @@ NOT_BOUNDED: list[tuple[WireFormat, dict[str, Any], str]] = [
     (ANTHROPIC, {"inference_geo": "us"}, "inference_geo"),
     (ANTHROPIC, {"service_tier": "priority"}, "service_tier"),
     (ANTHROPIC, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
-    (ANTHROPIC, {"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "messages[0].content[0].type"),
-    (ANTHROPIC, {"system": [{"type": "document"}]}, "system[0].type"),
+    (ANTHROPIC, {"tools": [{"type": "code_execution_20250825", "name": "c"}]}, "tools[0].type"),
+    (ANTHROPIC, {"tools": [{"type": "web_fetch_20250910", "name": "w"}]}, "tools[0].type"),
+    (ANTHROPIC, {"tools": [{"type": "computer_toolset_20260801"}]}, "tools[0].type"),
+    (ANTHROPIC, {"tools": [{"type": ["custom"], "name": "w"}]}, "tools[0].type"),
+    (ANTHROPIC, {"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0].type"),
+    (ANTHROPIC, {"messages": [{"role": "user", "content": [{"type": ["text"]}]}]}, "messages[0].content[0].type"),
+    (ANTHROPIC, {"system": [{"type": "container_upload", "file_id": "f"}]}, "system[0].type"),
+    (ANTHROPIC, {"compaction": {"trigger": 1}}, "compaction"),
+    (ANTHROPIC, {"fallbacks": [{"model": "dear"}]}, "fallbacks"),
     (
         ANTHROPIC,
         {
             "messages": [
                 {
                     "role": "user",
-                    "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image"}]}],
+                    "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "video"}]}],
                 }
             ]
         },
@@ -185,7 +192,7 @@ NOT_BOUNDED: list[tuple[WireFormat, dict[str, Any], str]] = [
     ),
     (
         ANTHROPIC,
-        {"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]},
+        {"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1d"}}]},
         "system[0].cache_control.ttl",
     ),
     (ANTHROPIC, {"context_management": {"edits": [{"type": "compact"}]}}, "context_management.edits[0].type"),
@@ -309,23 +316,31 @@ def test_whatever_may_reach_the_model_is_part_of_the_prompt(wire: WireFormat, fi
     assert prompt_bound(wire, **fields) > prompt_bound(wire) + len(LONG)
 
 
-NOT_ALL_IN_THE_REQUEST: list[dict[str, Any]] = [
-    {"previous_response_id": "resp_1"},
-    {"conversation": "conv_1"},
-    {"prompt": {"id": "pmpt_1"}},
-    {"input": [{"type": "item_reference", "id": "msg_1"}]},
-    {"input": [{"id": "msg_1"}]},
-    {"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]},
-    {"input": [{"type": "compaction", "encrypted_content": "gAAAA"}]},
-    {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]}]},
-    {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "https://example.test/i.png"}]}]},
-    {"input": [{"type": "function_call_output", "output": [{"type": "input_image", "file_id": "file_1"}]}]},
+NOT_ALL_IN_THE_REQUEST: list[tuple[WireFormat, dict[str, Any]]] = [
+    (RESPONSES, {"previous_response_id": "resp_1"}),
+    (RESPONSES, {"conversation": "conv_1"}),
+    (RESPONSES, {"prompt": {"id": "pmpt_1"}}),
+    (RESPONSES, {"input": [{"type": "item_reference", "id": "msg_1"}]}),
+    (RESPONSES, {"input": [{"id": "msg_1"}]}),
+    (RESPONSES, {"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}),
+    (RESPONSES, {"input": [{"type": "compaction", "encrypted_content": "gAAAA"}]}),
+    (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]}]}),
+    (
+        RESPONSES,
+        {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "https://example.test/i.png"}]}]},
+    ),
+    (OPENAI, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]}),
+    (OPENAI, {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file_1"}}]}]}),
+    (
+        RESPONSES,
+        {"input": [{"type": "function_call_output", "output": [{"type": "input_image", "file_id": "file_1"}]}]},
+    ),
 ]
 
 
-@pytest.mark.parametrize("fields", NOT_ALL_IN_THE_REQUEST)
-def test_what_the_provider_has_stored_may_fill_the_context(fields: dict[str, Any]) -> None:
-    assert parse(RESPONSES, a_body(RESPONSES, **fields)).prompt_tokens_bound is None
+@pytest.mark.parametrize(("wire", "fields"), NOT_ALL_IN_THE_REQUEST)
+def test_what_is_not_text_in_the_request_may_fill_the_context(wire: WireFormat, fields: dict[str, Any]) -> None:
+    assert parse(wire, a_body(wire, **fields)).prompt_tokens_bound is None
 
 
 def test_a_stored_prompt_brings_no_tools_of_its_own() -> None:

@@ -18,7 +18,7 @@ TRANSCRIPTS: list[tuple[str, WireFormat, TokenUsage]] = [
     ("openai_responses_reasoning_and_tool.sse", OpenAIResponses(), TokenUsage(267, 1024, 0, 215)),
     ("openai_responses_incomplete.json", OpenAIResponses(), TokenUsage(11, 0, 0, 16)),
     ("openai_embeddings.json", OpenAIEmbeddings(), TokenUsage(8, 0, 0, 0)),
-    ("anthropic_thinking_and_tool.sse", AnthropicMessages(), TokenUsage(472, 100, 30, 89)),
+    ("anthropic_thinking_and_tool.sse", AnthropicMessages(), TokenUsage(472, 100, 10, 89, 20)),
 ]
 
 

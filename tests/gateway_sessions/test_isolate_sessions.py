@@ -17,6 +17,7 @@ from ambit.telemetry import metrics
 from ambit.telemetry.reasons import SessionEnd
 from tests.gateway_sessions.rig import Rig, a_host_of, a_rig, a_rig_with_host, events, output
 from tests.isolates.host import Host, until
+from tests.telemetry.in_memory import in_memory
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 
@@ -66,6 +67,26 @@ async def test_a_session_runs_and_its_caller_sees_all_of_it(rig: Rig) -> None:
     assert not usage.holds
     assert 0 < usage.spent.runtime_ms < 5_000
     assert ended.data["usage"]["runtime"] == f"{usage.spent.runtime_ms}ms"
+
+
+async def test_an_opening_is_in_its_callers_trace_up_to_the_isolate_host(rig: Rig) -> None:
+    await rig.an_isolate_agent("traced", ECHO, runtime="10s")
+    parent = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+    with in_memory() as memory:
+        url = f"{rig.url}/v1/namespaces/{rig.namespace}/agents/traced/sessions"
+        async with rig.client.post(url, json={"input": "canary"}, headers=parent) as answer:
+            stream = [event async for event in events(answer)]
+        ended = memory.ended()
+    opened, begun = ended["session open"], ended["isolate open"]
+    assert opened.parent is not None
+    assert f"{opened.parent.span_id:016x}" == "00f067aa0ba902b7"
+    assert opened.attributes == {
+        "ambit.agent": f"{rig.namespace}/traced",
+        "ambit.session": f"session/{rig.namespace}/{stream[0].data['id']}",
+        "ambit.environment": "isolate",
+    }
+    assert begun.parent == opened.context
+    assert not any("canary" in span.to_json() for span in ended.values())
 
 
 async def test_the_code_of_the_moment_is_pinned_to_the_session(rig: Rig) -> None:

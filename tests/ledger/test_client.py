@@ -232,3 +232,56 @@ async def test_an_answer_that_cannot_be_read_fails_its_own_operation_alone() -> 
     assert isinstance(looked, InvalidOperation)
     assert isinstance(held, Held)
     assert len(ledger.batches) == 1
+
+
+HALF_A_CHARACTER = "\ud800"
+
+
+@pytest.mark.parametrize("bad", [HALF_A_CHARACTER, "x" * (transport.MAX_OPERATION_BYTES + 1)])
+async def test_an_operation_that_cannot_be_sent_is_invalid_and_blocks_nobody(bad: str) -> None:
+    ledger = ScriptedLedger()
+    async with ledger.client(deadline_s=30) as client:
+        good = asyncio.create_task(a_call(client))
+        with pytest.raises(InvalidOperation):
+            await client.kill(wire.Kill(SESSION, bad, "ada"))
+        posted = client.post(wire.Release(client.next_id(), bad))
+        assert isinstance(await posted, wire.Invalid)
+        assert isinstance(await good, Held)
+        assert isinstance(await a_call(client), Held)
+    assert kinds(ledger.ops) == ["Reserve", "Reserve"]
+
+
+async def test_no_batch_is_larger_than_the_ledger_takes() -> None:
+    ledger = ScriptedLedger(lambda _: wire.Opened(False, {}))
+    large = {"input": "x" * (transport.MAX_OPERATION_BYTES // 2)}
+    async with ledger.client(deadline_s=30) as client:
+        opens = (wire.Open(f"session/n/s-{n}", "budget/n/b", 1000, attributes=large) for n in range(20))
+        await asyncio.gather(*(client.open(each) for each in opens))
+    assert [len(batch) for batch in ledger.batches] == [7, 7, 6]
+
+
+async def test_an_answer_that_is_no_text_fails_its_own_operation_alone() -> None:
+    ledger = ScriptedLedger()
+    garbage = b'{"results":[{"result":"Released"},{"result":"Invalid","message":"\xff"}]}'
+
+    async def exchange(body: bytes) -> bytes:
+        return garbage
+
+    client = LedgerClient.over(exchange, ledger.events, chance=Random(1), deadline_s=30)
+    async with client:
+        releases = (client.release(wire.Release(client.next_id(), "why")) for _ in range(2))
+        first, second = await asyncio.gather(*releases, return_exceptions=True)
+    assert isinstance(first, wire.Released)
+    assert isinstance(second, InvalidOperation)
+
+
+async def test_an_answer_that_is_none_at_all_is_asked_for_again() -> None:
+    ledger = ScriptedLedger()
+    answers = [b"\xff", b"[" * 100_000, b'{"results":[{"result":"Released"}]}']
+
+    async def exchange(body: bytes) -> bytes:
+        return answers.pop(0)
+
+    client = LedgerClient.over(exchange, ledger.events, chance=Random(1), deadline_s=30)
+    async with client:
+        assert isinstance(await client.release(wire.Release(client.next_id(), "why")), wire.Released)

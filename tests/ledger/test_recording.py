@@ -266,6 +266,16 @@ def test_a_window_that_ended_before_a_snapshot_is_recorded_once_after_it() -> No
     assert history(ledger, TEAM, Window.DAY) == [(Window.DAY, calls(3)), (Window.DAY, calls(4))]
 
 
+def test_windows_that_end_between_a_snapshot_and_the_next_record_are_recorded_with_those_before() -> None:
+    ledger = a_ledger()
+    spend(ledger, calls(3))
+    ledger.now_ms += HOUR_MS
+    ledger.restart(ledger.through_snapshot(ledger.replayed()))
+    outcome = ledger.tree.apply("gateway", wire.GetUsage(SESSION), ledger.now_ms + 12 * HOUR_MS)
+    ledger.records.extend(outcome.records)
+    assert history(ledger, TEAM) == [(Window.DAY, calls(3)), (Window.HOUR, calls(3))]
+
+
 def test_what_was_recorded_after_a_snapshot_is_not_recorded_again_after_a_crash() -> None:
     ledger = a_ledger()
     spend(ledger, calls(3))

@@ -18,7 +18,7 @@ from ambit.ledger.client import (
     OperationForbidden,
 )
 from ambit.telemetry.reasons import SessionEnd
-from tests.ledger.server import Server, running
+from tests.ledger.server import Server, log_of, running
 
 BUDGET, AGENT, SESSION = "budget/n/b", "agent/n/a", "session/n/s"
 
@@ -185,6 +185,23 @@ async def test_whoever_asks_for_it_hears_something_often_after_all_that_was_jour
         for wrong in ("0", "60001", "soon"):
             answer = await client_get(server, f"/v1/events?silenceMs={wrong}")
             assert (answer.status_code, "silenceMs" in answer.text) == (400, True)
+
+
+async def test_a_listener_who_goes_away_is_no_error(tmp_path: Path) -> None:
+    async with running(tmp_path / "data") as server, server.client() as gone, server.client() as gateway:
+        leaving = gone.events(silence_ms=1)
+        assert await anext(leaving) == wire.Resynchronised()
+        await leaving.aclose()
+        heard = asyncio.Semaphore(0)
+        events = gateway.events(silence_ms=1, heard=heard.release)
+        assert await anext(events) == wire.Resynchronised()
+        following = asyncio.ensure_future(anext(events))
+        for _ in range(50):  # meanwhile it has something to say to who has gone, too
+            await asyncio.wait_for(heard.acquire(), 30)
+        following.cancel()
+        await asyncio.wait({following})
+        await events.aclose()
+        assert '"level": "error"' not in log_of(tmp_path / "data")
 
 
 async def test_health_and_metrics_of_the_tree(tmp_path: Path) -> None:

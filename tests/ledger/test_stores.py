@@ -9,6 +9,7 @@ from ambit.ledger.journal import Batch, Fenced, Journal, JournalError, Reader, S
 from ambit.ledger.journal.age_walk import RECORDS_AT_ONCE
 from ambit.ledger.journal.postgres import PostgresSource
 from ambit.ledger.journal.sqlite import SqliteSource
+from ambit.ledger.journal.threaded import ThreadedStore
 from ambit.ledger.records import Record, RecordKind
 from tests.ledger.postgres_servers import PostgresCluster, postgres
 
@@ -291,3 +292,32 @@ def test_in_postgres_a_newer_schema_is_refused(server: PostgresCluster) -> None:
     server.primary.sql("UPDATE ambit_ledger.ledger SET version = 99")
     with pytest.raises(JournalError, match="run the release that wrote it"):
         PostgresSource(server.address()).open()
+
+
+async def test_a_reader_that_failed_is_replaced_for_the_next_who_asks(source: Source) -> None:
+    kept = Record(RecordKind.AUDIT, 5, "agent/n/a", b"killed")
+    journal = source.open()
+    journal.append(Batch(1, b"first"), [kept])
+    journal.close()
+    readers: list[Reader] = []
+
+    class Noted:
+        address = source.address
+        open = staticmethod(source.open)
+
+        def read(self) -> Reader:
+            readers.append(source.read())
+            return readers[-1]
+
+    async def no_snapshot(upto: int) -> None:
+        raise AssertionError(upto)
+
+    store = ThreadedStore(Noted(), no_snapshot)
+    await store.open()
+    assert [each async for each in store.records(RecordKind.AUDIT)] == [kept]
+    readers[-1].close()  # as a connection that broke off
+    with pytest.raises(JournalError):
+        [each async for each in store.records(RecordKind.AUDIT)]
+    assert [each async for each in store.records(RecordKind.AUDIT)] == [kept]
+    assert len(readers) == 2
+    await store.close()

@@ -25,7 +25,7 @@ def leftovers(tree: Tree, model: Model) -> Iterator[str]:
             yield f"{account.path} still holds {account.running[0].held}"
     for account in model.kills:
         yield f"the kill of {account.path} is not confirmed"
-    for session in slumbering(model):
+    for session in (each for each in slumbering(model) if not model.has_no_slot(each.path)):
         yield f"{session.path} is still parked: {session.parked}"
 
 

@@ -2,7 +2,8 @@
 
 from ambit.ledger import snapshot, wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
-from ambit.ledger.changes import AnyChange, SessionWoken
+from ambit.ledger.changes import Adjusted, AnyChange, SessionWoken
+from ambit.ledger.history import windows_of
 from ambit.ledger.tree import Tree
 
 BEGIN_MS = 1_767_268_800_000
@@ -87,6 +88,18 @@ def test_a_kill_above_the_agent_of_a_sub_session_is_confirmed_and_survives_a_sna
     now_ms = ledger.tree.state.now_ms
     image = list(snapshot.take(ledger.tree.state, now_ms))
     assert list(snapshot.take(snapshot.restore(image), now_ms)) == image
+
+
+def test_windows_that_end_while_earlier_ones_wait_to_be_recorded_are_recorded_with_them() -> None:
+    """Seed 236: a replay had turned the Hour, and the Day that ended since was taken to be recorded with it."""
+    ledger = a_ledger()
+    ledger.reserve("h#1", BEGIN_MS, HOUR_MS)
+    ledger.do(wire.Settle("h#1", ONE_CALL), BEGIN_MS)
+    replayed = Tree()
+    replayed.replay([*ledger.changes, Adjusted(BEGIN_MS + HOUR_MS, BUDGET, {0: 1})])  # all of it that was kept
+    records = replayed.advance(BEGIN_MS + 40 * 24 * HOUR_MS).records
+    spent = {each.window for each in windows_of(each for each in records if each.path == BUDGET)}
+    assert spent == {Window.HOUR, Window.DAY, Window.WEEK, Window.MONTH}
 
 
 def test_a_parked_session_wakes_with_the_next_window_after_a_replay_too() -> None:

@@ -126,6 +126,10 @@ class Anthropic:
             "input_tokens": planned.input_tokens - script.cached - script.cache_write,
             "cache_read_input_tokens": script.cached,
             "cache_creation_input_tokens": script.cache_write,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": script.cache_write - script.cache_write_1h,
+                "ephemeral_1h_input_tokens": script.cache_write_1h,
+            },
             "output_tokens": planned.output_tokens,
         }
         match script.usage:
@@ -175,3 +179,11 @@ class Anthropic:
     @staticmethod
     def error(status: int) -> Json:
         return {"type": "error", "error": {"type": "scripted", "message": f"scripted {status}"}}
+
+
+class Count(Anthropic):
+    """`POST /v1/messages/count_tokens`."""
+
+    @staticmethod
+    def document(planned: Plan) -> Json:
+        return {"input_tokens": planned.input_tokens}

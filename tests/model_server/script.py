@@ -19,6 +19,8 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the input, read from the cache."""
     cache_write: int = 0
     """Of the input, written to the cache (Anthropic)."""
+    cache_write_1h: int = 0
+    """Of what was written to the cache, for an hour (Anthropic)."""
     first_ms: int = 0
     """Before the head of the answer."""
     frame_ms: int = 0

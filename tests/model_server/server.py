@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from tests.model_server.embeddings import Embeddings
-from tests.model_server.formats import Anthropic, OpenAI, Plan, plan
+from tests.model_server.formats import Anthropic, Count, OpenAI, Plan, plan
 from tests.model_server.responses import Responses
 from tests.model_server.script import Script, script_of
 
@@ -67,6 +67,7 @@ class ModelServer:
                 web.post("/{base:.*}v1/responses", self._responses),
                 web.post("/{base:.*}v1/embeddings", self._embeddings),
                 web.post("/{base:.*}v1/messages", self._anthropic),
+                web.post("/{base:.*}v1/messages/count_tokens", self._count),
                 web.get("/received", self._list_received),
                 web.delete("/received", self._forget_received),
                 web.get("/healthz", _healthz),
@@ -85,6 +86,9 @@ class ModelServer:
 
     async def _anthropic(self, request: web.Request) -> web.StreamResponse:
         return await self._call(request, Anthropic)
+
+    async def _count(self, request: web.Request) -> web.StreamResponse:
+        return await self._call(request, Count)
 
     async def _call(self, request: web.Request, form: Format) -> web.StreamResponse:
         body = await request.read()

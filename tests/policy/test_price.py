@@ -12,7 +12,14 @@ from ambit.policy.price import Price, cost_nanos, worst_cost_nanos
 SONNET = Price.of(Prices(input="3", output="15", cache_read="0.30", cache_write="3.75"))
 TOKENS = st.integers(0, 10**9)
 PICOS = st.integers(0, 10**12)
-PRICES = st.builds(Price, input_picos=PICOS, output_picos=PICOS, cache_read_picos=PICOS, cache_write_picos=PICOS)
+PRICES = st.builds(
+    Price,
+    input_picos=PICOS,
+    output_picos=PICOS,
+    cache_read_picos=PICOS,
+    cache_write_picos=PICOS,
+    cache_write_1h_picos=st.none() | PICOS,
+)
 
 
 def test_a_million_tokens_cost_the_price() -> None:
@@ -52,9 +59,17 @@ def test_never_less_than_the_exact_cost_and_never_a_nano_more(
     assert exact <= cost_nanos(price, input=fresh, output=output, cache_read=read, cache_write=written) < exact + 1
 
 
-@given(PRICES, TOKENS, TOKENS, TOKENS, TOKENS)
+@given(PRICES, TOKENS, TOKENS, TOKENS, TOKENS, TOKENS)
 def test_the_worst_cost_bounds_every_split_of_the_input(
-    price: Price, fresh: int, output: int, read: int, written: int
+    price: Price, fresh: int, output: int, read: int, written: int, for_an_hour: int
 ) -> None:
-    actual = cost_nanos(price, input=fresh, output=output, cache_read=read, cache_write=written)
-    assert actual <= worst_cost_nanos(price, input=fresh + read + written, output=output)
+    actual = cost_nanos(
+        price, input=fresh, output=output, cache_read=read, cache_write=written, cache_write_1h=for_an_hour
+    )
+    assert actual <= worst_cost_nanos(price, input=fresh + read + written + for_an_hour, output=output)
+
+
+def test_cache_writes_of_an_hour_have_a_price_of_their_own() -> None:
+    price = Price.of(Prices(input="3", output="15", cache_write="3.75", cache_write_hour="6"))
+    assert cost_nanos(price, cache_write=10, cache_write_1h=1000) == 10 * 3750 + 1000 * 6000
+    assert cost_nanos(SONNET, cache_write_1h=1000) == 1000 * 3750

@@ -89,14 +89,15 @@ class Model(ModelState):
                 case changes.SessionFolded():
                     sessions.fold(self, change.path)
                 case changes.SessionWoken():
-                    exhaustion.wake(self, change, self._has_no_slot(change.path))
+                    exhaustion.wake(self, change, self.has_no_slot(change.path))
                 case changes.LimitReached() if exhaustion.reached(self, change):
                     early.append(change)
                 case _:
                     pass
         return tuple(early)
 
-    def _has_no_slot(self, path: str) -> bool:
+    def has_no_slot(self, path: str) -> bool:
+        """Whether a session that is parked would wake to one too many."""
         session = self.accounts[path]
         bounds = (*session.chain(), *(() if session.agent is None else (session.agent,)))
         return not session.counts and sessions.crowded(self, bounds)

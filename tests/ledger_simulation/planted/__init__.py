@@ -4,16 +4,16 @@ They are applied to a copy of the package, never to the checkout.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent.parent.parent
-PACKAGES = ("__init__.py", "api", "ledger", "telemetry")
-"""Of `ambit`: what the ledger consists of and imports."""
 
 
 class DoesNotApply(Exception):
@@ -35,21 +35,23 @@ def names() -> list[str]:
 
 def plant(name: str, folder: Path) -> Path:
     """Makes a copy of the package under `folder` with the bug in it. Raises DoesNotApply."""
-    source = ROOT / "operator" / "src" / "ambit"
-    copy = folder / "ambit"
-    copy.mkdir(parents=True)
-    for each in PACKAGES:
-        if (source / each).is_dir():
-            shutil.copytree(source / each, copy / each, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source / each, copy / each)
-    # Outside of any repository, as git sees it: else it would take the paths to be of the checkout, and skip them.
-    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}
-    command = ["git", "apply", "--unidiff-zero", str(FOLDER / f"{name}.patch")]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise DoesNotApply(f"{name}: {done.stderr.strip()}")
+    shutil.copytree(ROOT / "operator" / "src" / "ambit", folder / "ambit", ignore=shutil.ignore_patterns("__pycache__"))
+    for file, before, after in _hunks((FOLDER / f"{name}.patch").read_text()):
+        text = (folder / file).read_text()
+        if text.count(before) != 1:
+            raise DoesNotApply(f"{name}: {file} has {text.count(before)} times:\n{before}")
+        (folder / file).write_text(text.replace(before, after))
     return folder
+
+
+def _hunks(patch: str) -> Iterator[tuple[str, str, str]]:
+    """File, text before, text after. Found by its text and not by its line: the code around it may change."""
+    for part in patch.split("\n--- a/")[1:]:
+        file, *hunks = re.split(r"^@@.*\n", part, flags=re.MULTILINE)
+        for hunk in hunks:
+            lines = [line for line in hunk.splitlines(keepends=True) if line[:1] in " +-"]
+            before, after = ("".join(line[1:] for line in lines if line[0] in signs) for signs in (" -", " +"))
+            yield file.partition("\n")[0], before, after
 
 
 def look_for(package: Path, seeds: int) -> Found:

@@ -27,7 +27,14 @@ class Prices(ApiModel):
     """What a backend costs."""
 
     input: Annotated[Price, Doc("Input tokens.", example='"3"', unit="US dollars per million tokens")]
-    output: Annotated[Price, Doc("Output tokens.", example='"15"', unit="US dollars per million tokens")]
+    output: Annotated[
+        Price,
+        Doc(
+            "Output tokens; 0 for a model that writes none (embeddings).",
+            example='"15"',
+            unit="US dollars per million tokens",
+        ),
+    ]
     cache_read: Annotated[
         Price | None,
         Doc(
@@ -44,6 +51,15 @@ class Prices(ApiModel):
             example='"3.75"',
             unit="US dollars per million tokens",
             absent="as input",
+        ),
+    ] = None
+    cache_write_hour: Annotated[
+        Price | None,
+        Doc(
+            "Input tokens that the provider wrote to its cache for an hour.",
+            example='"6"',
+            unit="US dollars per million tokens",
+            absent="calls that ask for it are refused",
         ),
     ] = None
 

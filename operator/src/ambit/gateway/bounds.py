@@ -1,7 +1,8 @@
 """What a call may cost before it is sent, and did cost after it. Pure: integers in, amounts out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ambit.gateway.models.strict_json import not_bounded
 from ambit.gateway.models.wire_format import SMALLEST_USEFUL_OUTPUT_TOKENS, Billing, Call, TokenUsage
 from ambit.ledger.amounts import Amount
 from ambit.policy import RouteBinding
@@ -23,6 +24,19 @@ class CallBound:
     """For each choice, of `want`."""
     least_output_tokens: int
     """For each choice, of `at_least`."""
+
+
+def priced_for(call: Call, route: RouteBinding) -> RouteBinding:
+    """The route with the prices that the call can come to. Raises RefusedCall where it asks for what has none."""
+    if call.one_hour_cache is None:
+        if route.price.cache_write_1h_picos is None:
+            return route
+        return replace(route, price=replace(route.price, cache_write_1h_picos=None))
+    if route.price.cache_write_1h_picos is None:
+        raise not_bounded(
+            call.one_hour_cache, f"ModelRoute {route.route} states no price for it (price.cacheWriteHour); write 5m"
+        )
+    return route
 
 
 def bound(call: Call, route: RouteBinding) -> CallBound:
@@ -73,6 +87,7 @@ def used(route: RouteBinding, usage: TokenUsage) -> Amount:
         output=usage.output,
         cache_read=usage.cache_read,
         cache_write=usage.cache_write,
+        cache_write_1h=usage.cache_write_1h,
     )
     return Amount(
         usd_nanos=usd_nanos,

@@ -78,7 +78,7 @@ class Calls:
         loop = asyncio.get_running_loop()
         received_at = loop.time()
         call = wire.parse(request)
-        route = await self._models.bind(session, call.model, wire.provider)
+        route = bounds.priced_for(call, await self._models.bind(session, call.model, wire.provider))
         spans.of_call(tracing.current(), call, route)
         bounded = bounds.bound(call, route)
         try:
@@ -282,5 +282,5 @@ def _count(route: RouteBinding, outcome: str) -> None:
 
 def _count_tokens(label: str, relayed: Relayed) -> None:
     if relayed.usage is not None:
-        for kind in ("input", "cache_read", "cache_write", "output"):
+        for kind in ("input", "cache_read", "cache_write", "cache_write_1h", "output"):
             metrics.GATEWAY_TOKENS.labels(label, kind).inc(getattr(relayed.usage, kind))

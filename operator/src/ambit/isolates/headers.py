@@ -22,6 +22,8 @@ HOP_BY_HOP = frozenset(
 SAYS_WHO_ASKS = frozenset({"authorization", "x-api-key"})
 """With every `x-ambit-…`: what an agent may not say of itself."""
 
+TRACE_CONTEXT = ("traceparent", "tracestate")
+
 
 def end_to_end(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     """The headers to pass on."""
@@ -38,6 +40,11 @@ def from_agent(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
         for name, value in end_to_end(headers).items()
         if name.lower() not in SAYS_WHO_ASKS and not name.lower().startswith("x-ambit-")
     )
+
+
+def trace_context(headers: CIMultiDictProxy[str]) -> dict[str, str]:
+    """The headers that say what trace a request is part of."""
+    return {name: headers[name] for name in TRACE_CONTEXT if name in headers}
 
 
 def break_off(request: web.Request) -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ambit.api.names import CODE_HEADER, HOST_ERROR_HEADER, RUNTIME_HEADER, SESSION_HEADER
 from ambit.isolates.code import MAX_BUNDLE_BYTES, CodeRefused, CodeStore
-from ambit.isolates.headers import break_off, end_to_end
+from ambit.isolates.headers import break_off, end_to_end, trace_context
 from ambit.isolates.identity import GatewayIdentity, Unauthenticated
 from ambit.isolates.sessions import RUNTIME_GRACE_S, HostRefusal, Session, Sessions
 from ambit.isolates.shard import ShardBrokeOff
@@ -125,6 +125,7 @@ class Ingress:
                 raise HostRefusal(HostError.CODE_MISSING, f"this host does not have the code {code_sha256}")
             session_input = await self._read_input(request)
             session = await self._sessions.open(path, code_sha256, asked_s)
+            session.trace = trace_context(request.headers)
         except HostRefusal as refusal:
             metrics.ISOLATE_OPENS.labels(refusal.reason).inc()
             raise

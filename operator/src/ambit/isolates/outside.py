@@ -18,7 +18,7 @@ from yarl import URL
 
 from ambit.api.names import GATEWAY_HOST, REASON_HEADER, SESSION_HEADER
 from ambit.isolates.code import CodeStore
-from ambit.isolates.headers import break_off, end_to_end, from_agent
+from ambit.isolates.headers import TRACE_CONTEXT, break_off, end_to_end, from_agent
 from ambit.isolates.sessions import Session, Sessions
 from ambit.isolates.shard import Shard
 from ambit.telemetry import metrics
@@ -139,6 +139,8 @@ class Outside:
             return _refused(HTTPStatus.BAD_REQUEST, EgressRefusal.MALFORMED, f"no address to go to: {error}")
         headers = from_agent(request.headers)
         headers[SESSION_HEADER] = session.path
+        if TRACE_CONTEXT[0] not in headers:  # an agent that traces itself says better what it is doing
+            headers.update(session.trace)
         response: web.StreamResponse | None = None
         try:
             headers["authorization"] = f"Bearer {self._token()}"

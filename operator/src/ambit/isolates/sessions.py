@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -54,6 +54,8 @@ class Session:
     loaded: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the agent's code has been loaded, or never will be."""
     ending: asyncio.Task[None] | None = None
+    trace: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The headers of the trace that its opening is part of; so is what its agent asks of the gateway."""
     _deadline: asyncio.Timeout | None = None
     """While the agent runs."""
 

@@ -1,5 +1,6 @@
 """Batches of operations as bytes, answered as bytes: what the HTTP service and the simulation call alike."""
 
+import json
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,6 +15,12 @@ NEWEST_VERSION = 2
 """Of the wire. This and the one before are served."""
 _batch = msgspec.json.Decoder(wire.Batch)
 _operation = msgspec.json.Decoder(wire.AnyOperation)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises: of no JSON or another type, of no UTF-8, of too many brackets."""
+
+
+class _Loose(msgspec.Struct, forbid_unknown_fields=True):
+    ops: list[object]
 
 
 class NotABatch(Exception):
@@ -43,10 +50,7 @@ class Dispatcher:
         """The answer to a batch of `component`, once all of it is on disk. Raises NotABatch, LedgerStopped."""
         if not 1 <= version <= NEWEST_VERSION:
             raise NotABatch(f"this ledger speaks versions 1 to {NEWEST_VERSION}, not {version}")
-        try:
-            raw = _batch.decode(body).ops
-        except msgspec.MsgspecError as error:
-            raise NotABatch(f"the body is no batch of operations: {error}") from error
+        raw = _operations_of(body)
         writer = self.writer
         if writer is None:
             raise LedgerStopped("this ledger is not the writer: it stands by")
@@ -65,10 +69,33 @@ class Dispatcher:
         return msgspec.json.encode(wire.Results(results))
 
 
-def _decode(raw: msgspec.Raw) -> wire.AnyOperation | wire.Invalid:
+def _operations_of(body: bytes) -> Sequence[msgspec.Raw | wire.Invalid]:
+    """The operations of a batch, each by itself. Raises NotABatch."""
+    try:
+        return _batch.decode(body).ops
+    except _UNREADABLE as error:
+        # One escape of half a character (`\ud800`) makes all of it unreadable there; only its own operation is wrong.
+        cause = error
+    try:
+        ops = msgspec.convert(json.loads(body), _Loose).ops
+        return [_by_itself(each) for each in ops]
+    except (*_UNREADABLE, ValueError):
+        raise NotABatch(f"the body is no batch of operations: {cause}") from cause
+
+
+def _by_itself(op: object) -> msgspec.Raw | wire.Invalid:
+    try:
+        return msgspec.Raw(msgspec.json.encode(op))
+    except UnicodeEncodeError as error:
+        return wire.Invalid(str(error))
+
+
+def _decode(raw: msgspec.Raw | wire.Invalid) -> wire.AnyOperation | wire.Invalid:
+    if isinstance(raw, wire.Invalid):
+        return raw
     try:
         return _operation.decode(raw)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         return wire.Invalid(str(error))
 
 

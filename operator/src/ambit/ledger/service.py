@@ -2,6 +2,7 @@
 
 from asyncio import BaseTransport
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 from weakref import WeakKeyDictionary
 
@@ -79,8 +80,9 @@ class Service:
             refuse(web.HTTPBadRequest, f"silenceMs is {silence_ms!r}: write 1 to {MAX_EVENT_SILENCE_MS}")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
-        async for frame in events.listen(request.headers.get("Last-Event-ID"), int(silence_ms) / 1000):
-            await response.write(frame)
+        with suppress(ConnectionResetError):  # who listened has gone: nothing is owed to it
+            async for frame in events.listen(request.headers.get("Last-Event-ID"), int(silence_ms) / 1000):
+                await response.write(frame)
         return response
 
     async def component_of(self, request: web.Request) -> str:

@@ -55,7 +55,7 @@ async def subscribe(
                 async for raw in response.content:
                     line = raw.rstrip(b"\n")
                     if line.startswith(b"id: "):
-                        pending_id = line[4:].decode()
+                        pending_id = line[4:].decode(errors="replace")
                     elif line.startswith(b"data: "):
                         last_id = pending_id  # taken up only with its event: a torn frame is asked for again
                         yield _decode(line[6:])
@@ -74,7 +74,7 @@ async def subscribe(
 def _decode(data: bytes) -> wire.AnyEvent:
     try:
         return _event.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         # A newer ledger says something that we cannot read: looking at everything again covers whatever it is.
         log.warning("an event that cannot be read", extra={"fields": {"cause": str(error)}})
         return wire.Resynchronised()

@@ -24,6 +24,9 @@ Exchange = Callable[[bytes], Awaitable[bytes]]
 MISDIRECTED: Final = 421
 """The HTTP status of a request that the ledger asked does not serve, because another does."""
 MAX_BATCH: Final = 1000
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+"""The ledger takes twice as much."""
+MAX_OPERATION_BYTES: Final = 1024 * 1024
 MAX_WAITING: Final = 10_000
 """How many operations may wait to be sent; more are refused at once, so that a stalled ledger fills no memory."""
 ATTEMPT_S: Final = 4.0
@@ -42,7 +45,7 @@ class _RawResults(msgspec.Struct):
 _raw_results = msgspec.json.Decoder(_RawResults)
 _ALWAYS_TAKEN: Final = (wire.Extend, wire.Settle, wire.Release, wire.Close, wire.Kill)
 """They give room back or end something, and there are no more of them than of what was admitted."""
-_READS: Final = (wire.GetUsage, wire.ListSessions)
+_READS: Final = (wire.GetUsage, wire.ListSessions, wire.GetHistory)
 """They change nothing: nobody needs their answer once their caller is gone."""
 
 
@@ -65,13 +68,24 @@ class TooMuchWaiting(Exception):
 class Asked:
     """An operation and its answer to come. Cancelling `answer` gives it up."""
 
-    __slots__ = ("answer", "op", "sent", "trace")
+    __slots__ = ("answer", "body", "op", "sent", "trace")
 
-    def __init__(self, op: wire.AnyOperation, answer: asyncio.Future[wire.AnyResult]) -> None:
+    def __init__(self, op: wire.AnyOperation, body: bytes, answer: asyncio.Future[wire.AnyResult]) -> None:
         self.op = op
+        self.body = body
         self.answer = answer
         self.sent = False
         self.trace = tracing.caller()
+
+    @classmethod
+    def of(cls, op: wire.AnyOperation) -> "Asked":
+        """An operation; answered already, `Invalid`, where it cannot be sent."""
+        answer: asyncio.Future[wire.AnyResult] = asyncio.get_running_loop().create_future()
+        body = _encoded(op)
+        if isinstance(body, wire.Invalid):
+            answer.set_result(body)
+            return cls(op, b"", answer)
+        return cls(op, body, answer)
 
     @property
     def due(self) -> bool:
@@ -87,18 +101,29 @@ def check_room(waiting: int, max_waiting: int, op: wire.AnyOperation) -> None:
         raise TooMuchWaiting(f"{waiting} operations wait for the ledger")
 
 
+def _encoded(op: wire.AnyOperation) -> bytes | wire.Invalid:
+    """An operation as it is sent, or why it cannot be: it must not spoil the batch of others for ever."""
+    try:
+        body = msgspec.json.encode(op)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # half a character, a thing of no JSON
+        return wire.Invalid(f"the operation cannot be written: {error}")
+    if len(body) > MAX_OPERATION_BYTES:
+        return wire.Invalid(f"the operation has {len(body)} bytes: at most {MAX_OPERATION_BYTES}")
+    return body
+
+
 def _decoded(answer: bytes) -> list[wire.AnyResult]:
     """The results of a batch. One that cannot be read fails its own operation only, not those beside it for ever."""
     try:
         return _results.decode(answer).results
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeDecodeError):
         return [_readable(result) for result in _raw_results.decode(answer).results]
 
 
 def _readable(raw: msgspec.Raw) -> wire.AnyResult:
     try:
         return _result.decode(raw)
-    except msgspec.ValidationError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return wire.Invalid(f"the ledger's answer cannot be read: {error}")
 
 
@@ -119,13 +144,15 @@ class Transport:
     def ask(self, op: wire.AnyOperation) -> asyncio.Future[wire.AnyResult]:
         """Takes one operation, in the order of these calls; its answer comes whenever the ledger gives one.
 
-        Raises TooMuchWaiting, where it is no operation that gives room back.
+        What cannot be sent is answered `Invalid` here. Raises TooMuchWaiting, where it is no operation that gives room
+        back.
         """
         if self._failure is not None:
             raise RuntimeError("the ledger's client has ended") from self._failure
         check_room(len(self._waiting), self._max_waiting, op)
-        asked = Asked(op, asyncio.get_running_loop().create_future())
-        self.take(asked)
+        asked = Asked.of(op)
+        if not asked.answer.done():
+            self.take(asked)
         return asked.answer
 
     def take(self, asked: Asked) -> None:
@@ -157,10 +184,12 @@ class Transport:
 
     def _take(self) -> list[Asked]:
         batch: list[Asked] = []
-        while self._waiting and len(batch) < MAX_BATCH:
+        size_bytes = 0
+        while self._waiting and len(batch) < MAX_BATCH and size_bytes + len(self._waiting[0].body) <= MAX_BATCH_BYTES:
             asked = self._waiting.popleft()
             if asked.due:
                 batch.append(asked)
+                size_bytes += len(asked.body)
         return batch
 
     async def _deliver(self, batch: list[Asked]) -> None:
@@ -170,7 +199,7 @@ class Transport:
                 asked.sent = True
             tracing.carry(asked.trace for asked in batch)
             try:
-                results = await self._attempt([asked.op for asked in batch])
+                results = await self._attempt([msgspec.Raw(asked.body) for asked in batch])
             except AttemptFailed as failure:
                 self.last_failure = str(failure)
                 log.warning("the ledger did not answer", extra={"fields": {"cause": str(failure), "attempt": attempt}})
@@ -186,14 +215,14 @@ class Transport:
                 self._answered(asked, result)
             return
 
-    async def _attempt(self, ops: list[wire.AnyOperation]) -> list[wire.AnyResult]:
+    async def _attempt(self, ops: list[msgspec.Raw]) -> list[wire.AnyResult]:
         try:
             async with asyncio.timeout(ATTEMPT_S):
-                answer = await self._exchange(msgspec.json.encode(wire.Operations(ops)))
+                answer = await self._exchange(msgspec.json.encode(wire.Batch(ops)))
             results = _decoded(answer)
         except TimeoutError as error:
             raise AttemptFailed(f"no answer within {ATTEMPT_S:g} s") from error
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise AttemptFailed(f"an answer that is none: {error}") from error
         if len(results) != len(ops):
             raise AttemptFailed(f"{len(results)} answers to {len(ops)} operations")

@@ -105,6 +105,7 @@ class Tree:
 def _record_windows(step: Step) -> None:
     """Records what was spent in the windows that ended. A change says so, that a replay does not do it again."""
     for path in step.state.ended.paths():
+        step.state.turn(step.state.accounts[path], step.now_ms)  # as the change will: nothing ends that is not recorded
         step.records.extend(window_record(path, each, step.now_ms) for each in step.state.ended.of(path))
         step.record(changes.WindowsTurned(step.now_ms, path))
 

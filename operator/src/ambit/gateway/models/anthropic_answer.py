@@ -12,11 +12,16 @@ from ambit.gateway.models.sse import EventSplitter, event, event_data
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
 
+class _CacheCreation(msgspec.Struct):
+    ephemeral_1h_input_tokens: int | None = None
+
+
 class _Usage(msgspec.Struct):
     input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     output_tokens: int | None = None
+    cache_creation: _CacheCreation | None = None
 
 
 class _Message(msgspec.Struct):
@@ -52,20 +57,21 @@ def _merged(known: _Usage, newer: _Usage) -> _Usage:
                 (known.cache_read_input_tokens, newer.cache_read_input_tokens),
                 (known.output_tokens, newer.output_tokens),
             )
-        )
+        ),
+        cache_creation=newer.cache_creation or known.cache_creation,
     )
 
 
 def _token_usage(usage: _Usage) -> TokenUsage | None:
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
-    counts = TokenUsage(
-        usage.input_tokens,
-        usage.cache_read_input_tokens or 0,
-        usage.cache_creation_input_tokens or 0,
-        usage.output_tokens,
-    )
-    return counts if min(counts.input, counts.cache_read, counts.cache_write, counts.output) >= 0 else None
+    # What was written for an hour is part of all that was written.
+    written = usage.cache_creation_input_tokens or 0
+    for_an_hour = (usage.cache_creation.ephemeral_1h_input_tokens or 0) if usage.cache_creation else 0
+    read = usage.cache_read_input_tokens or 0
+    counts = TokenUsage(usage.input_tokens, read, written - for_an_hour, usage.output_tokens, for_an_hour)
+    lowest = min(counts.input, counts.cache_read, counts.cache_write, counts.output, counts.cache_write_1h)
+    return counts if lowest >= 0 else None
 
 
 def usage_of_document(document: bytes) -> TokenUsage | None:

@@ -6,38 +6,31 @@ from typing import Any, Final
 from ambit.api.model_route import Provider
 from ambit.gateway.models import strict_json
 from ambit.gateway.models.anthropic_answer import StreamMeter, usage_of_document
+from ambit.gateway.models.anthropic_content import AT_THE_PROVIDER, Judged
 from ambit.gateway.models.fields import ANOTHER_LIMIT, OTHER_SERVERS, Fields
 from ambit.gateway.models.json_meter import JsonMeter
 from ambit.gateway.models.strict_json import malformed, not_bounded
 from ambit.gateway.models.wire_format import TOKENS_PER_MESSAGE, Call, Meter
 from ambit.gateway.server.http import Headers, Request
 
-TOOL_PROMPT_TOKENS: Final = 600
-"""What Anthropic itself adds to a prompt with tools: at most 530 tokens, as published for tool use."""
 MIN_THINKING_TOKENS: Final = 1024
-
-AT_THE_PROVIDER: Final = "runs at the provider, past the gateway"
 _A_PRICE_OF_ITS_OWN: Final = "has a price of its own, which the route does not state"
-_FIELDS: Final = Fields(
+FIELDS: Final = Fields(
     prompt=("messages", "system", "tools", "tool_choice", "output_config", "output_format"),
     settings=(
         *("model", "max_tokens", "stream", "temperature", "top_p", "top_k", "stop_sequences", "metadata"),
-        *("thinking", "service_tier", "cache_control", "context_management"),
+        *("thinking", "service_tier", "cache_control", "context_management", "speed", "diagnostics"),
     ),
     refused={
         **OTHER_SERVERS,
         **dict.fromkeys(("max_completion_tokens", "max_output_tokens"), ANOTHER_LIMIT),
-        **dict.fromkeys(("mcp_servers", "container", "skills"), AT_THE_PROVIDER),
-        **dict.fromkeys(("speed", "inference_geo"), _A_PRICE_OF_ITS_OWN),
+        **dict.fromkeys(("mcp_servers", "container", "skills", "thread"), AT_THE_PROVIDER),
+        **dict.fromkeys(("inference_geo", "billing_policy", "fallback_credit_token"), _A_PRICE_OF_ITS_OWN),
+        "compaction": "may call the model again",
     },
 )
 _MESSAGE_FIELDS: Final = Fields(prompt=("role", "content"), settings=())
-_BLOCK_FIELDS: Final = Fields(prompt=("type", "cache_control", "content"), settings=())
-_BLOCKS: Final = frozenset({"text", "tool_use", "tool_result", "thinking", "redacted_thinking"})
-_TOOL_FIELDS: Final = Fields(
-    prompt=("type", "cache_control"), settings=(), refused={"allowed_callers": AT_THE_PROVIDER}
-)
-_UNPRICED_BETAS: Final = ("context-1m", "fast-mode", "extended-cache-ttl")
+_UNPRICED_BETAS: Final = ("context-1m", "fast-mode")
 
 
 class AnthropicMessages:
@@ -52,29 +45,30 @@ class AnthropicMessages:
     def parse(self, request: Request) -> Call:
         _check_betas(request)
         fields = strict_json.decode_object(request.body)
-        _FIELDS.check(fields)
+        FIELDS.check(fields)
         messages = strict_json.object_list(fields.get("messages"), "messages")
+        judged = Judged(tokens_beyond_text=TOKENS_PER_MESSAGE * (len(messages) + 1))
         for index, message in enumerate(messages):
             _MESSAGE_FIELDS.check(message, f"messages[{index}].")
-            _check_content(message.get("content"), f"messages[{index}].content")
-        _check_content(fields.get("system"), "system")
-        _check_cache_control(fields, "")
+            judged.content(message.get("content"), f"messages[{index}].content")
+        judged.content(fields.get("system"), "system")
+        judged.tools(fields.get("tools"))
+        judged.cache_control(fields, "")
         _check_service(fields)
-        tools = _check_tools(fields)
         asked = strict_json.positive_int(fields, "max_tokens")
         if asked is None:
             raise malformed("max_tokens: Anthropic's format requires it", "max_tokens")
+        tokens = FIELDS.prompt_bytes(fields) - judged.bytes_not_text + judged.tokens_beyond_text
         return Call(
             model=strict_json.text_field(fields, "model"),
             stream=strict_json.flag(fields, "stream"),
-            prompt_tokens_bound=_FIELDS.prompt_bytes(fields)
-            + TOKENS_PER_MESSAGE * (len(messages) + 1 + tools)
-            + (TOOL_PROMPT_TOKENS if tools else 0),
+            prompt_tokens_bound=tokens if judged.whole else None,
             choices=1,
             asked_output_tokens=asked,
             floor_output_tokens=_thinking_floor(fields, asked),
             wants_usage=True,
             fields=fields,
+            one_hour_cache=judged.one_hour_cache,
         )
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
@@ -85,13 +79,23 @@ class AnthropicMessages:
         return strict_json.encode(rewritten)
 
     def target(self, request: Request, model: str) -> str:
-        return f"{self.call_path}?beta=true" if "beta=true" in request.query.split("&") else self.call_path
+        return target(request, self.call_path)
 
     def credential(self, key: str) -> Headers:
-        return ((b"x-api-key", key.encode("utf-8")),)
+        return credential(key)
 
     def meter(self, call: Call, event_stream: bool) -> Meter:
         return StreamMeter(call) if event_stream else JsonMeter(usage_of_document)
+
+
+def target(request: Request, path: str) -> str:
+    """The path at the provider; `?beta=true` is the one query that its clients send."""
+    return f"{path}?beta=true" if "beta=true" in request.query.split("&") else path
+
+
+def credential(key: str) -> Headers:
+    """How Anthropic takes its key."""
+    return ((b"x-api-key", key.encode("utf-8")),)
 
 
 # -- the request ----------------------------------------------------------------
@@ -105,46 +109,13 @@ def _check_betas(request: Request) -> None:
                     raise not_bounded("anthropic-beta", f"{beta.strip()!r} has a price that the route does not state")
 
 
-def _check_content(content: Any, where: str) -> None:
-    if content is None or isinstance(content, str):
-        return
-    for index, block in enumerate(strict_json.object_list(content, where)):
-        kind = block.get("type")
-        if not isinstance(kind, str) or kind not in _BLOCKS:
-            raise not_bounded(f"{where}[{index}].type", f"{kind!r} cannot be bounded in this version; send text")
-        _BLOCK_FIELDS.check(block, f"{where}[{index}].")
-        _check_cache_control(block, f"{where}[{index}].")
-        if kind == "tool_result":
-            _check_content(block.get("content"), f"{where}[{index}].content")
-
-
-def _check_cache_control(fields: Mapping[str, Any], where: str) -> None:
-    given = fields.get("cache_control")
-    if given is None:
-        return
-    control = strict_json.an_object(given, f"{where}cache_control")
-    if control.get("ttl", "5m") != "5m":
-        raise not_bounded(f"{where}cache_control.ttl", "only 5m has a price on the route")
-
-
-def _check_tools(fields: Mapping[str, Any]) -> int:
-    if fields.get("tools") is None:
-        return 0
-    tools = strict_json.object_list(fields["tools"], "tools")
-    for index, tool in enumerate(tools):
-        if tool.get("type", "custom") not in (None, "custom"):
-            raise not_bounded(
-                f"tools[{index}].type", f"{tool['type']!r} is the provider's own, and its cost is not bounded"
-            )
-        _TOOL_FIELDS.check(tool, f"tools[{index}].")
-        _check_cache_control(tool, f"tools[{index}].")
-    return len(tools)
-
-
 def _check_service(fields: Mapping[str, Any]) -> None:
     tier = fields.get("service_tier")
     if tier not in (None, "auto", "standard_only"):
-        raise not_bounded("service_tier", f"{tier!r} has a price of its own, which the route does not state")
+        raise not_bounded("service_tier", f"{tier!r} {_A_PRICE_OF_ITS_OWN}")
+    speed = fields.get("speed")
+    if speed not in (None, "standard"):
+        raise not_bounded("speed", f"{speed!r} {_A_PRICE_OF_ITS_OWN}")
     given = fields.get("context_management")
     if given is not None:
         management = strict_json.an_object(given, "context_management")
@@ -163,7 +134,7 @@ def _thinking_floor(fields: Mapping[str, Any], asked: int) -> int:
     thinking = strict_json.an_object(given, "thinking")
     if thinking.get("type") != "enabled":
         return 0
-    budget = strict_json.positive_int(thinking, "budget_tokens")
+    budget = strict_json.positive_int(thinking, "budget_tokens", "thinking.")
     if budget is None or budget < MIN_THINKING_TOKENS:
         raise malformed(f"thinking.budget_tokens: write at least {MIN_THINKING_TOKENS}", "thinking.budget_tokens")
     # A budget above max_tokens is for interleaved thinking only; then it spans several calls and stays as it is.

@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from ambit.api.model_route import Provider
+from ambit.gateway.models.anthropic_count import AnthropicCount
 from ambit.gateway.models.anthropic_messages import AnthropicMessages
 from ambit.gateway.models.wire_format import RefusedCall, WireFormat, refusal_fields, refusal_headers
 from ambit.gateway.server.http import Response
@@ -26,7 +27,7 @@ class AnthropicSurface:
     provider = Provider.ANTHROPIC
     prefix = "/anthropic"
     models_path = "/v1/models"
-    formats: tuple[WireFormat, ...] = (AnthropicMessages(),)
+    formats: tuple[WireFormat, ...] = (AnthropicMessages(), AnthropicCount())
 
     def refuse(self, refusal: RefusedCall) -> Response:
         error = {

@@ -36,6 +36,7 @@ _MESSAGE_FIELDS: Final = Fields(
     refused={"audio": "audio has a price of its own, which the route does not state"},
 )
 _TEXT_PARTS: Final = frozenset({"text", "refusal"})
+_FILE_PARTS: Final = frozenset({"image_url", "file"})
 _CLIENT_TOOLS: Final = frozenset({"function", "custom"})
 _MAX_CHOICES: Final = 128
 
@@ -53,8 +54,9 @@ class OpenAIChat:
         fields = strict_json.decode_object(request.body)
         _FIELDS.check(fields)
         messages = strict_json.object_list(fields.get("messages"), "messages")
+        whole = True
         for index, message in enumerate(messages):
-            _check_message(message, f"messages[{index}]")
+            whole &= _bounded_by_its_bytes(message, f"messages[{index}]")
         tools = openai_fields.tool_count(fields.get("tools"), "tools", _CLIENT_TOOLS)
         if fields.get("functions") is not None:
             tools += len(strict_json.object_list(fields["functions"], "functions"))
@@ -65,10 +67,11 @@ class OpenAIChat:
         choices = strict_json.positive_int(fields, "n") or 1
         if choices > _MAX_CHOICES:
             raise malformed(f"n: write at most {_MAX_CHOICES}", "n")
+        bound = _FIELDS.prompt_bytes(fields) + TOKENS_PER_MESSAGE * (len(messages) + tools)
         return Call(
             model=strict_json.text_field(fields, "model"),
             stream=stream,
-            prompt_tokens_bound=_FIELDS.prompt_bytes(fields) + TOKENS_PER_MESSAGE * (len(messages) + tools),
+            prompt_tokens_bound=bound if whole else None,
             choices=choices,
             asked_output_tokens=_asked_output(fields),
             floor_output_tokens=0,
@@ -98,17 +101,20 @@ class OpenAIChat:
 # -- the request ----------------------------------------------------------------
 
 
-def _check_message(message: Mapping[str, Any], where: str) -> None:
+def _bounded_by_its_bytes(message: Mapping[str, Any], where: str) -> bool:
+    """Whether the message has no image or file, each of which may fill the context."""
     _MESSAGE_FIELDS.check(message, f"{where}.")
     content = message.get("content")
     if content is None or isinstance(content, str):
-        return
+        return True
+    whole = True
     for index, part in enumerate(strict_json.object_list(content, f"{where}.content")):
-        kind = part.get("type")
-        if not isinstance(kind, str) or kind not in _TEXT_PARTS:
-            raise not_bounded(
-                f"{where}.content[{index}].type", f"{kind!r} cannot be bounded in this version; send text"
-            )
+        kind = str(part.get("type"))
+        if kind in _FILE_PARTS:
+            whole = False
+        elif kind not in _TEXT_PARTS:
+            raise not_bounded(f"{where}.content[{index}].type", f"{kind!r} cannot be bounded in this version")
+    return whole
 
 
 def _asked_output(fields: Mapping[str, Any]) -> int | None:

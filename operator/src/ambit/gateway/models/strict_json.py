@@ -83,13 +83,13 @@ def flag(fields: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def positive_int(fields: Mapping[str, Any], name: str) -> int | None:
-    """An optional whole number of at least 1."""
+def positive_int(fields: Mapping[str, Any], name: str, where: str = "") -> int | None:
+    """An optional whole number of at least 1; `where` stands before the name in what is said of it."""
     value = fields.get(name)
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise malformed(f"{name}: write a whole number of at least 1", name)
+        raise malformed(f"{where}{name}: write a whole number of at least 1", f"{where}{name}")
     return value
 
 

@@ -23,18 +23,20 @@ TOKENS_PER_MESSAGE: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """What a provider says that a call used; the four never overlap."""
+    """What a provider says that a call used; the counts never overlap."""
 
     input: int
     """Input tokens neither read from nor written to the provider's cache."""
     cache_read: int
     cache_write: int
     output: int
+    cache_write_1h: int = 0
+    """Written to the cache for an hour, which has a price of its own."""
 
     @property
     def total(self) -> int:
         """What counts against a limit of tokens: all input, cached too, and output."""
-        return self.input + self.cache_read + self.cache_write + self.output
+        return self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.output
 
 
 class Billing(StrEnum):
@@ -70,6 +72,8 @@ class Call:
     billing: Billing = Billing.INPUT_AND_OUTPUT
     prompts: int = 1
     """How many prompts the call holds, each of which may fill the model's context."""
+    one_hour_cache: str | None = None
+    """The field that asks for cache writes of an hour."""
 
 
 @dataclass(frozen=True, slots=True)

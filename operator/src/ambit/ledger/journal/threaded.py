@@ -57,8 +57,16 @@ class ThreadedStore:
     async def records(self, kind: RecordKind, path: str | None = None) -> AsyncIterator[Record]:
         if self._reader is None:
             self._reader = await _in(self._reading, self._source.read)
-        async for record in _stepwise(self._reading, self._reader.records(kind, path)):
-            yield record
+        reader = self._reader
+        try:
+            async for record in _stepwise(self._reading, reader.records(kind, path)):
+                yield record
+        except JournalError:
+            # It may be of no use any more; the next who asks gets another.
+            if self._reader is reader:
+                self._reader = None
+                await _in(self._reading, reader.close)
+            raise
 
     async def prune(self, kind: RecordKind, before_ms: int) -> bool:
         return await _in(self._writing, lambda: self._opened().prune(kind, before_ms))

@@ -52,15 +52,17 @@ class Lanes:
         if self.directory is None:
             return self._one.ask(op)
         if key_of(op).kind is KeyKind.ALL:
-            return self._ask_all(op)
+            asked = Asked.of(op)
+            return asked.answer if asked.answer.done() else self._ask_all(op)
         place = self.directory.find(op)
         if place is not None:
             answer = self._lanes[place].ask(op)
             answer.add_done_callback(partial(self._answered, op))
             return answer
         check_room(len(self._unplaced), MAX_WAITING, op)
-        asked = Asked(op, asyncio.get_running_loop().create_future())
-        self._take(asked)
+        asked = Asked.of(op)
+        if not asked.answer.done():
+            self._take(asked)
         return asked.answer
 
     def give_back(self, op: wire.AnyOperation, result: wire.AnyResult) -> None:

@@ -19,7 +19,8 @@ AccountPath = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 """`<kind>/<namespace>/<name>`, kind `budget`, `agent` or `session`; a user's is `user/<namespace>/<agent>/<user>`."""
 ExpiryMs = Annotated[int, msgspec.Meta(ge=1, le=MAX_EXPIRY_MS)]
 GraceMs = Annotated[int, msgspec.Meta(ge=1, le=MAX_EXPIRY_MS)]
-Sequence = Annotated[int, msgspec.Meta(ge=1)]
+Sequence = Annotated[int, msgspec.Meta(ge=1, lt=10**15)]
+"""As long as in an id. What the journal cannot write would end the ledger."""
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 """Why a person did something, for the audit: never empty."""

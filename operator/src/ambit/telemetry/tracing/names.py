@@ -78,7 +78,7 @@ class Attribute(StrEnum):
     """The ModelRoute, `NAMESPACE/NAME`."""
     BACKEND = "ambit.backend"
     ENVIRONMENT = "ambit.environment"
-    """`Container` or `Isolate`."""
+    """`container` or `isolate`."""
     HOLD = "ambit.hold"
     """How a call came by its hold (`HoldFrom`)."""
     COST = "ambit.cost.usd_nanos"
