@@ -41,7 +41,7 @@ contracts: setup ## Who may import whom
 	.venv/bin/lint-imports
 
 unit: setup ## Tests that need no cluster
-	$(PYTHON) -m pytest -m "not integration and not cluster"
+	$(PYTHON) -m pytest -m "not integration and not cluster and not planted"
 
 integration: setup ## Tests against a real apiserver
 	$(PYTHON) -m e2e.stages integration

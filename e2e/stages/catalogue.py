@@ -39,12 +39,19 @@ STAGES = (
     Stage("contracts", [str(TOOLS / "lint-imports")], 60, CODE),
     Stage("generated", [PYTHON, "-m", "ambit.api.generate", "--check"], 60, CODE),
     # The chart's tests call helm, which is built with all the rest where it is not there.
-    Stage("unit", pytest("unit", "not integration and not cluster"), 1500, CODE, after=["build", "packages"]),
+    Stage(
+        "unit",
+        pytest("unit", "not integration and not cluster and not planted"),
+        1500,
+        CODE,
+        after=["build", "packages"],
+    ),
     Stage(
         "simulation",
         ["nice", "-n", "19", PYTHON, "-m", "tests.ledger_simulation", "--seeds", "10000", "--limit-s", "1500"],
         *(1560, SEEDS),
     ),
+    Stage("planted", ["nice", "-n", "19", *pytest("planted", "planted", *files_with("planted"))], 1500, SEEDS),
     Stage("packages", [PYTHON, "-m", "e2e.postgres"], 300, PODS),
     Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1500, PODS),
     Stage("images", [PYTHON, "-m", "e2e.images", "build"], 600, PODS),

@@ -25,7 +25,7 @@ def ambit(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_kubernetes_client_is_not_in_the_images_lock() -> None:
     assert "kubernetes==" not in LOCK.read_text()
-    assert {"kubernetes", "rich", "requests"} <= missing_modules()
+    assert {"kubernetes", "rich"} <= missing_modules()
 
 
 def test_every_module_of_the_processes_can_be_imported() -> None:

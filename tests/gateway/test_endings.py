@@ -24,7 +24,7 @@ from ambit.ledger.client import Held
 from ambit.policy.routes import bind_models
 from tests.gateway import harness
 from tests.gateway.harness import Gateway, Tenant, calls
-from tests.gateway.latency import within_ms
+from tests.latency import within_ms
 from tests.ledger import server as ledger_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -17,7 +17,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from ambit.ledger import wire
 from ambit.ledger.client import LedgerClient
 from tests.gateway.harness import DAY_MS, SIGNER_PEM, a_token
-from tests.gateway.latency import within_ms
+from tests.latency import within_ms
 from tests.ledger import server as ledger_server
 from tests.model_server.server import running as model_server
 

@@ -50,10 +50,8 @@ async def _traced(folders: pytest.TempPathFactory, environ: dict[str, str]) -> A
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", BATCHES["OTEL_BSP_SCHEDULE_DELAY"])
         with tracing.exporting("gateway", environ):
-            # A snapshot after every change: that it is traced is seen by the way.
-            ledger = {**environ, "COMPACT_AFTER_CHANGES": "1"}
             async with (
-                ledger_server.running(folders.mktemp("ledger"), ledger) as process,
+                ledger_server.running(folders.mktemp("ledger"), environ) as process,
                 harness.running_with(process, limits=Limits(head_bytes=200_000)) as gateway,
             ):
                 yield gateway
@@ -285,18 +283,6 @@ async def test_what_a_client_wants_unsampled_is_exported_by_nobody(
     assert (await _post(traced, await tenant.open(name="s-2"), headers)).status_code == 200
     await collector.trace(trace_id, "chat smart", *CALL)
     assert not any(span.trace_id == unsampled_id for span in collector.spans)
-
-
-async def test_the_ledgers_start_and_its_snapshots_are_traces_of_their_own(
-    traced: harness.Gateway, collector: Collector
-) -> None:
-    await (await traced.tenant()).open()
-    spans = await collector.until(lambda spans: {"ledger recovery", "ledger snapshot"} <= {span.name for span in spans})
-    recovery = next(span for span in spans if span.name == "ledger recovery")
-    assert (recovery.service, recovery.parent_id) == ("ambit-ledger", "")
-    assert recovery.attributes == {"ambit.ledger.epoch": 1, "ambit.ledger.accounts": 0}
-    snapshots = [span for span in spans if span.name == "ledger snapshot"]
-    assert all(span.parent_id == "" and "ambit.ledger.sequence" in span.attributes for span in snapshots)
 
 
 async def test_a_collector_that_never_answers_holds_no_call_up(tmp_path_factory: pytest.TempPathFactory) -> None:

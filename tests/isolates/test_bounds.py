@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import time
+from itertools import count
 from pathlib import Path
 
 import aiohttp
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from ambit.isolates.watchdog import HangBudget, is_hung
 from tests.isolates.host import Host, Opened, a_host, alive, children, environment_of, names_in, open_files, until
+from tests.latency import within_ms
 
 HELLO = "export default { fetch: () => new Response('hello') };"
 SPIN = "export default { fetch() { while (true) {} } };"
@@ -71,18 +73,25 @@ async def waiting(host: Host, session: str) -> asyncio.Task[Opened]:
 
 @pytest.mark.parametrize("source", [SPIN, SPIN_WHILE_LOADING, SPIN_IN_MICROTASKS, HEAP_BOMB])
 async def test_what_takes_a_shard_down_is_stated_to_all_in_it_and_over_soon(host: Host, source: str) -> None:
-    [shard] = host.shard_pids()
-    neighbour = await waiting(host, "team-a/s-1")
-    culprit = await host.open("team-a/s-2", source)
-    died = time.monotonic()
-    assert (culprit.status, culprit.headers["x-ambit-host-error"]) == (502, "ShardDied")
-    assert (await host.open("team-a/s-3", HELLO)).body == "hello"
-    assert time.monotonic() - died < 1
-    stated = await neighbour
-    assert (stated.status, stated.headers["x-ambit-host-error"]) == (502, "ShardDied")
-    assert (await host.state("team-a/s-1"))["reason"] == "ShardDied"
-    assert shard not in host.shard_pids()
-    await host.nothing_left()
+    attempts = count()
+
+    async def attempt() -> float:
+        first, second, third = (f"team-a/s-{next(attempts)}" for _ in range(3))
+        [shard] = host.shard_pids()
+        neighbour = await waiting(host, first)
+        culprit = await host.open(second, source)
+        died = time.monotonic()
+        assert (culprit.status, culprit.headers["x-ambit-host-error"]) == (502, "ShardDied")
+        assert (await host.open(third, HELLO)).body == "hello"
+        took_s = time.monotonic() - died
+        stated = await neighbour
+        assert (stated.status, stated.headers["x-ambit-host-error"]) == (502, "ShardDied")
+        assert (await host.state(first))["reason"] == "ShardDied"
+        assert shard not in host.shard_pids()
+        await host.nothing_left()
+        return took_s * 1000
+
+    await within_ms(1000, attempt)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +139,13 @@ async def test_a_shard_that_neither_runs_nor_answers_is_killed_too() -> None:
         assert await host.metric("ambit_isolate_shard_starts_total", cause="Hung") == 1
 
 
-async def test_many_loads_at_once_are_not_taken_for_a_hang(host: Host) -> None:
+async def test_many_loads_at_once_are_not_taken_for_a_hang() -> None:
+    # Not by the processor's time that they take. By the wall a shard that is not let run for long is lost all the same.
+    async with a_host(AMBIT_STALL_MS="60000") as host:
+        await _many_loads(host)
+
+
+async def _many_loads(host: Host) -> None:
     functions = [f"function f{n}(a) {{ return [a, {n}].map((each) => each * 2); }} f{n}(1);" for n in range(4_000)]
     heavy = await host.put_code("\n".join([*functions, HELLO]))
     shards = host.shard_pids()

@@ -80,6 +80,7 @@ async def counted(server: Server, path: str = BUDGET) -> tuple[int, int]:
     return usage.spent.model_calls, usage.held.model_calls
 
 
+@pytest.mark.timeout(600)
 async def test_sigkill_under_load_again_and_again(tmp_path: Path) -> None:
     data, limit, chance = tmp_path / "data", 400, random.Random(7)
     server = await start(data)

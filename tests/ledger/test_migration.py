@@ -107,7 +107,9 @@ def test_a_file_of_a_newer_release_is_refused(old: Path) -> None:
 
 
 async def test_a_ledger_serves_it(old: Path) -> None:
-    async with running(old) as server, server.client() as client:
+    async with running(old) as server, server.client() as client, server.client("operator") as operator:
+        # It was recorded long ago, and without a witness nothing says how much time has passed since.
+        await operator.accept_clock(wire.AcceptClock(reason="the recording is old", by="test"))
         usage = await client.usage(wire.GetUsage("budget/team-a/top"))
         truth = TRUTH["accounts"]["budget/team-a/top"]
         # What was held then has expired meanwhile, and is charged.

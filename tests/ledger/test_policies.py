@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ambit.ledger import wire
-from ambit.ledger.amounts import Amount, Limit, Resource, Window
+from ambit.ledger.amounts import MAX_AMOUNT, Amount, Limit, Resource, Window
 from ambit.ledger.events import events_of
 from ambit.ledger.exhaustion import WAKE_EVERY_MS
 from ambit.ledger.wire import Enforcement, Granted, RefusalReason, Refused, TopUp, Wait, Warned, WhenExhausted
@@ -138,6 +138,22 @@ def test_a_top_up_is_applied_once_whatever_becomes_of_it(window: Window) -> None
     ledger.pass_time(DAY_MS)
     put(ledger, limit, top_ups=(a_top_up("b", 2, window),))
     assert ledger.usage(TEAM).limits[0].limit == (17 if window is Window.LIFETIME else 10)
+
+
+@pytest.mark.parametrize("window", [Window.LIFETIME, Window.DAY])
+def test_top_ups_that_cannot_be_counted_together_are_refused_over_several_edits_too(window: Window) -> None:
+    ledger = a_ledger()
+    limit = a_limit(5, window)
+    half = MAX_AMOUNT // 2 + 1
+    put(ledger, limit, top_ups=(a_top_up("a", half, window),))
+    again = wire.PutAccount(TEAM, (limit,), ORGANISATION, top_ups=(a_top_up("b", half, window),))
+    refused = ledger.do(again, "operator")
+    assert isinstance(refused, wire.Invalid)
+    assert "absurd" in refused.message
+    assert ledger.usage(TEAM).limits[0].limit == half + 5
+    assert ledger.image(ledger.through_snapshot()) == ledger.image()
+    ledger.pass_time(DAY_MS)
+    assert isinstance(ledger.do(again, "operator"), wire.Invalid if window is Window.LIFETIME else wire.AccountPut)
 
 
 def test_a_lifetime_top_up_stays_and_a_limit_added_later_has_it() -> None:

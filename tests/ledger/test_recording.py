@@ -3,6 +3,7 @@
 import pytest
 
 from ambit.ledger import snapshot, wire
+from ambit.ledger.allowance import Allowance
 from ambit.ledger.amounts import Amount, Resource, Window
 from ambit.ledger.audit import (
     AnyEntry,
@@ -78,9 +79,29 @@ def test_limits_removals_and_top_ups_are_audited_when_they_change_something() ->
     ledger.remove(TEAM)
     ledger.remove(TEAM)
     changed = [entry for path, entry in entries(ledger, AuditedLimits) if path == TEAM]
-    assert changed == [AuditedLimits((a_limit(10, Window.DAY),), "Etc/UTC")] * 2
+    assert changed == [AuditedLimits((a_limit(10, Window.DAY),), "Etc/UTC", parent=ORGANISATION)] * 2
     assert entries(ledger, AuditedTopUp) == [(TEAM, AuditedTopUp("a", Window.DAY, Resource.MODEL_CALLS, 5))]
     assert entries(ledger, AuditedRemoval) == [(TEAM, AuditedRemoval())]
+
+
+def test_all_that_an_account_is_put_with_is_audited() -> None:
+    ledger = a_ledger()
+    put = wire.PutAccount(
+        AGENT,
+        (a_limit(10, Window.DAY),),
+        TEAM,
+        "Europe/Berlin",
+        concurrent_sessions=3,
+        enforcement=Enforcement.SHADOW,
+        warn_at=(50,),
+        when_exhausted=wire.WhenExhausted.PARK,
+        holds=wire.HoldPolicy.FULL,
+        user_limits=(a_limit(2),),
+    )
+    ledger.do(put, "operator")
+    _, entry = entries(ledger, AuditedLimits)[-1]
+    for name in (*Allowance.__struct_fields__, "time_zone", "parent"):
+        assert name == "top_ups" or getattr(entry, name) == getattr(put, name), name
 
 
 def test_kills_losses_corrections_and_overruns_are_audited() -> None:
@@ -125,6 +146,22 @@ def test_a_bound_that_refuses_on_and_on_is_audited_at_once_and_then_by_the_minut
     assert counted == (TEAM, AuditedRefusals(limit, Window.DAY, Resource.MODEL_CALLS, 4, MINUTE_MS))
     ledger.pass_time(MINUTE_MS)
     assert len(entries(ledger, AuditedRefusals)) == 1
+
+
+def test_refusals_that_a_gateway_gave_in_the_ledgers_place_are_counted() -> None:
+    ledger = a_ledger(a_limit(0, Window.DAY))
+    refused = ledger.reserve(calls(1))
+    assert isinstance(refused, wire.Refused)
+    told = wire.CountRefusals(TEAM, Window.DAY, Resource.MODEL_CALLS, 500)
+    assert ledger.do(told) == wire.RefusalsCounted()
+    assert ledger.last_changes == [], "it is of no weight in the tree"
+    ledger.pass_time(MINUTE_MS)
+    limit = wire.RefusalReason.LIMIT_EXCEEDED
+    assert entries(ledger, AuditedRefusals) == [
+        (TEAM, AuditedRefusals(limit, Window.DAY, Resource.MODEL_CALLS, 500, MINUTE_MS))
+    ]
+    elsewhere = wire.CountRefusals("budget/n/nowhere", Window.DAY, Resource.MODEL_CALLS, 1)
+    assert ledger.do(elsewhere) == wire.UnknownAccount("budget/n/nowhere")
 
 
 def test_what_shadow_would_have_refused_is_audited_as_such() -> None:

@@ -61,3 +61,15 @@ def test_what_no_bound_refuses_is_not_audited() -> None:
     tally = RefusalTally()
     assert tally.note(Refused(RefusalReason.SESSION_ENDED, SESSION, "it has ended"), SESSION, NOON_MS) is None
     assert tally.next_due_ms == NEVER
+
+
+def test_refusals_that_others_gave_by_one_of_ours_are_in_the_count() -> None:
+    tally = RefusalTally()
+    tally.note(refused(), SESSION, NOON_MS)
+    bound = (TEAM, LIMIT, Window.DAY, Resource.USD, False)
+    tally.add(bound, 40, NOON_MS + 1)
+    tally.note(refused(), SESSION, NOON_MS + 2)
+    assert [entry.count for _, entry in tally.due(NOON_MS + MINUTE_MS)] == [41]
+    assert list(tally.due(NOON_MS + 2 * MINUTE_MS)) == []
+    tally.add(bound, 3, NOON_MS + 3 * MINUTE_MS)  # a ledger that has taken over knows of none before
+    assert [entry.count for _, entry in tally.due(NOON_MS + 4 * MINUTE_MS)] == [3]

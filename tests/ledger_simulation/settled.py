@@ -11,7 +11,7 @@ from ambit.ledger.history import sessions_of
 from ambit.ledger.invariant import violations
 from ambit.ledger.records import Record, RecordKind
 from ambit.ledger.tree import Tree
-from tests.ledger_simulation.model import Model, slumbering
+from tests.ledger_simulation.model import Model
 
 WindowBody = tuple[Window, int, int, Vector]
 """Window, begin, end, what was spent in it: the body of a record, as it lies in the store."""
@@ -25,7 +25,7 @@ def leftovers(tree: Tree, model: Model) -> Iterator[str]:
             yield f"{account.path} still holds {account.running[0].held}"
     for account in model.kills:
         yield f"the kill of {account.path} is not confirmed"
-    for session in (each for each in slumbering(model) if not model.has_no_slot(each.path)):
+    for session in model.slumbering():
         yield f"{session.path} is still parked: {session.parked}"
 
 

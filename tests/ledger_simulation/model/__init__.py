@@ -12,8 +12,7 @@ was answered, `machine` asks each of them, `comparison` holds the ledger's own v
 
 from tests.ledger_simulation.model.accounts import ModelAccount
 from tests.ledger_simulation.model.comparison import differences
-from tests.ledger_simulation.model.exhaustion import slumbering
 from tests.ledger_simulation.model.facts import Fact
 from tests.ledger_simulation.model.machine import Model
 
-__all__ = ["Fact", "Model", "ModelAccount", "differences", "slumbering"]
+__all__ = ["Fact", "Model", "ModelAccount", "differences"]

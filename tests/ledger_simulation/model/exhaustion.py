@@ -68,7 +68,7 @@ def wake(state: ModelState, change: changes.SessionWoken, is_crowded: bool) -> N
         state.wrong(f"{change.path} was woken before {by.lot[0].path}")
     if state.now_ms < by.next_wake_ms:
         state.wrong(f"{change.path} was woken {by.next_wake_ms - state.now_ms} ms too early after another")
-    if not _may_wake(state, by, parking):
+    if not may_wake(state, by, parking):
         state.wrong(f"{change.path} was woken, and {by.path} has no room for {parking.need} {parking.resource}")
     if is_crowded:
         state.wrong(f"{change.path} was woken, and has no slot")
@@ -77,16 +77,8 @@ def wake(state: ModelState, change: changes.SessionWoken, is_crowded: bool) -> N
     session.busy_ms = state.now_ms
 
 
-def slumbering(state: ModelState) -> Iterator[ModelAccount]:
-    """The sessions that are parked and might be woken."""
-    for account in state.accounts.values():
-        if account.lot:
-            parking = account.lot[0].parked
-            if parking is not None and _may_wake(state, account, parking):
-                yield account.lot[0]
-
-
-def _may_wake(state: ModelState, by: ModelAccount, parking: Parking) -> bool:
+def may_wake(state: ModelState, by: ModelAccount, parking: Parking) -> bool:
+    """Whether there is room for what a session waits for."""
     state.turn(by)
     limit = _limit_of(by, parking.window, parking.resource)
     if limit is None or by.shadow or by.when_exhausted is not wire.WhenExhausted.PARK:

@@ -1,6 +1,6 @@
 """The model, step by step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ambit.ledger import changes, wire
 from ambit.telemetry.reasons import SessionEnd
@@ -13,6 +13,17 @@ from tests.ledger_simulation.model.state import ModelState
 
 class Model(ModelState):
     """All that should be so by the facts so far."""
+
+    def slumbering(self) -> Iterator[ModelAccount]:
+        """The sessions that are parked and might be woken: each account's first, where there is room and a slot."""
+        for account in self.accounts.values():
+            if account.lot:
+                session = account.lot[0]
+                parking = session.parked
+                if parking is None or (
+                    exhaustion.may_wake(self, account, parking) and not self._has_no_slot(session.path)
+                ):
+                    yield session
 
     def replay(self, facts: Iterable[Fact]) -> None:
         """Takes up what a disk has."""
@@ -89,14 +100,14 @@ class Model(ModelState):
                 case changes.SessionFolded():
                     sessions.fold(self, change.path)
                 case changes.SessionWoken():
-                    exhaustion.wake(self, change, self.has_no_slot(change.path))
+                    exhaustion.wake(self, change, self._has_no_slot(change.path))
                 case changes.LimitReached() if exhaustion.reached(self, change):
                     early.append(change)
                 case _:
                     pass
         return tuple(early)
 
-    def has_no_slot(self, path: str) -> bool:
+    def _has_no_slot(self, path: str) -> bool:
         """Whether a session that is parked would wake to one too many."""
         session = self.accounts[path]
         bounds = (*session.chain(), *(() if session.agent is None else (session.agent,)))

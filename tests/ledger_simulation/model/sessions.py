@@ -13,6 +13,8 @@ from tests.ledger_simulation.model.state import ModelState
 from tests.ledger_simulation.model.tree import tightened
 
 FOLD_AFTER_MS = 600_000
+RECORD_KEPT_MS = 30 * 24 * 3600 * 1000
+"""For so long it is known of a session that it was, and has ended."""
 Ends = wire.Close | wire.Kill | wire.RemoveAccount
 """The operations that end sessions: those under what they name."""
 
@@ -25,7 +27,8 @@ def opened(state: ModelState, op: wire.Open, result: wire.AnyResult | None) -> N
     parent = state.accounts.get(op.parent)
     if known is not None or parent is None:
         return
-    if op.path in state.folded and isinstance(result, wire.Opened):
+    before = state.folded.get(op.path)
+    if before is not None and state.now_ms < before.ended_ms + RECORD_KEPT_MS and isinstance(result, wire.Opened):
         state.wrong(f"{op.path} was open before, has ended and folded, and begins anew with fresh limits")
     chain = parent.chain()
     agent = None if op.agent is None else state.accounts[op.agent]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent.parent.parent
+PACKAGE = ROOT / "operator" / "src" / "ambit"
 
 
 class DoesNotApply(Exception):
@@ -35,18 +36,26 @@ def names() -> list[str]:
 
 def plant(name: str, folder: Path) -> Path:
     """Makes a copy of the package under `folder` with the bug in it. Raises DoesNotApply."""
-    shutil.copytree(ROOT / "operator" / "src" / "ambit", folder / "ambit", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PACKAGE, folder / "ambit", ignore=shutil.ignore_patterns("__pycache__"))
+    for file, text in patched(name).items():
+        (folder / "ambit" / file).write_text(text)
+    return folder
+
+
+def patched(name: str) -> dict[str, str]:
+    """The files that the patch changes, by their paths in the package, with the bug in them. Raises DoesNotApply."""
+    found: dict[str, str] = {}
     for file, before, after in _hunks((FOLDER / f"{name}.patch").read_text()):
-        text = (folder / file).read_text()
+        text = found.get(file) or (PACKAGE / file).read_text()
         if text.count(before) != 1:
             raise DoesNotApply(f"{name}: {file} has {text.count(before)} times:\n{before}")
-        (folder / file).write_text(text.replace(before, after))
-    return folder
+        found[file] = text.replace(before, after)
+    return found
 
 
 def _hunks(patch: str) -> Iterator[tuple[str, str, str]]:
     """File, text before, text after. Found by its text and not by its line: the code around it may change."""
-    for part in patch.split("\n--- a/")[1:]:
+    for part in patch.split("\n--- a/ambit/")[1:]:
         file, *hunks = re.split(r"^@@.*\n", part, flags=re.MULTILINE)
         for hunk in hunks:
             lines = [line for line in hunk.splitlines(keepends=True) if line[:1] in " +-"]

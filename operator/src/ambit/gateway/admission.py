@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from ambit.gateway import refusals
+from ambit.gateway.exhausted import Exhausted
 from ambit.gateway.holding_ahead import HoldingAhead
 from ambit.gateway.holding_ahead.estimate import missing
 from ambit.gateway.holds import Hold
@@ -54,6 +55,8 @@ class Admission:
         self._hold_expires_in_ms = hold_expires_in_ms
         self._utc_now = utc_now
         self._queue_s = queue_s
+        self.exhausted = Exhausted(ledger)
+        """Has to be told of the ledger's events."""
 
     async def hold(self, session: Session, want: Amount, at_least: Amount, gone: asyncio.Future[None]) -> Hold:
         """Holds at least `at_least` and at most `want`, or more where more was held ahead; waits in the queue for room
@@ -121,6 +124,9 @@ class Admission:
     async def _at_the_ledger(
         self, session: Session, want: Amount, at_least: Amount, gone: asyncio.Future[None]
     ) -> Hold:
+        refused = self.exhausted.refusal(session, at_least)
+        if refused is not None:
+            raise refusals.refused(refused, self._utc_now())
         tracing.current().set(Attribute.HOLD, HoldFrom.LEDGER.value)
         in_the_way = self._queue.account_in_the_way(session.path, session.parent)
         answer = None
@@ -179,6 +185,7 @@ class Admission:
     async def _reserve(self, session: Session, want: Amount, at_least: Amount) -> Hold | wire.Wait:
         """One try. Raises RefusedCall."""
         asked_at_s = asyncio.get_running_loop().time()
+        changes = self.exhausted.changes
         try:
             answer = await self._ledger.hold(session.path, want, at_least, self._hold_expires_in_ms)
         except LedgerUnavailable as error:
@@ -190,6 +197,7 @@ class Admission:
                 self._warnings.add(session.path, answer.granted.warnings)
                 return Hold(answer.id, answer.granted.amount, asked_at_s + self._hold_expires_in_ms / 1000)
             case wire.Refused():
+                self.exhausted.note(session, answer, asked_at_s, changes)
                 raise refusals.refused(answer, self._utc_now())
             case wire.Wait():
                 return answer

@@ -58,4 +58,5 @@ class Admitting:
         )
         events = LedgerEvents(ledger, silence_ms=SILENCE_MS if hold_ahead else None, heard=ahead.heard)
         events.subscribe(ahead.on_event)
+        events.subscribe(admission.exhausted.on_event)
         return cls(queue, warnings, settlements, ahead, admission, events)

@@ -1,16 +1,17 @@
 """Putting, removing and correcting the accounts of Budgets and Agents. The operator's alone."""
 
+from ambit.api.time_zones import is_time_zone
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
 from ambit.ledger.allowance import Allowance
 from ambit.ledger.amounts import INDEX, MAX_AMOUNT, Limit
 from ambit.ledger.audit import AuditedAdjustment, AuditedLimits, AuditedRemoval
 from ambit.ledger.ending import end_sessions
+from ambit.ledger.exhaustion import unapplied
 from ambit.ledger.hold_operations import beyond_counting
 from ambit.ledger.paths import kind_of, misplaced
 from ambit.ledger.policy_operations import top_up, warn
 from ambit.ledger.step import Step
-from ambit.ledger.windows import is_zone
 from ambit.telemetry.reasons import SessionEnd
 
 OPERATOR = "operator"
@@ -44,51 +45,61 @@ def put(step: Step, op: wire.PutAccount) -> wire.AccountPut | wire.ErrorResult:
         return wire.Invalid(f"{op.parent} is under {op.path}: a cycle of parents bounds nothing")
     if len(above) + _height(account) >= MAX_DEPTH:
         return wire.Invalid(f"{op.path} would be {len(above) + 1} accounts deep: at most {MAX_DEPTH}")
-    allowance = allowance_of(op)
+    if account is not None:
+        step.state.turn(account, step.now_ms)
+    absurd = _too_much(account, op)
+    if absurd is not None:
+        return absurd
+    allowance = _allowance(op)
     if account is None or account.removed or (account.allowance, account.zone) != (allowance, op.time_zone):
         step.record(changes.AccountChanged(step.now_ms, op.path, op.parent, allowance, op.time_zone))
-        step.audit(op.path, _audited(op))
+        step.audit(op.path, _audited(op, allowance))
         account = step.state.accounts[op.path]
         top_up(step, account, op.top_ups)
         warn(step, (account,))
     return wire.AccountPut()
 
 
-def _audited(op: wire.PutAccount) -> AuditedLimits:
+def _audited(op: wire.PutAccount, allowance: Allowance) -> AuditedLimits:
+    """All that it is put with but the top-ups, which are audited as they are applied."""
     return AuditedLimits(
-        limits=op.limits,
+        limits=allowance.limits,
         time_zone=op.time_zone,
-        concurrent_sessions=op.concurrent_sessions,
-        enforcement=op.enforcement,
-        when_exhausted=op.when_exhausted,
-        user_limits=op.user_limits,
+        concurrent_sessions=allowance.concurrent_sessions,
+        enforcement=allowance.enforcement,
+        when_exhausted=allowance.when_exhausted,
+        user_limits=allowance.user_limits,
+        parent=op.parent,
+        warn_at=allowance.warn_at,
+        holds=allowance.holds,
     )
 
 
-def allowance_of(op: wire.PutAccount) -> Allowance:
-    """What an account is put with."""
-    return Allowance(
-        limits=op.limits,
-        concurrent_sessions=op.concurrent_sessions,
-        enforcement=op.enforcement,
-        warn_at=op.warn_at,
-        top_ups=op.top_ups,
-        when_exhausted=op.when_exhausted,
-        holds=op.holds,
-        user_limits=op.user_limits,
-    )
+def _allowance(op: wire.PutAccount) -> Allowance:
+    """What it is put with: the fields that both have."""
+    return Allowance(*[getattr(op, name) for name in Allowance.__struct_fields__])
+
+
+def _too_much(account: Account | None, op: wire.PutAccount) -> wire.Invalid | None:
+    """Top-ups that raise a limit, with those that it was raised by before, beyond what can be counted."""
+    policy = None if account is None else account.policy
+    raised = {} if policy is None else {bound: each.amount for bound, each in policy.raises.items()}
+    for each in unapplied(op.top_ups, () if policy is None else policy.applied):
+        bound = (each.window, each.resource)
+        raised[bound] = raised.get(bound, 0) + each.amount
+        if raised[bound] > MAX_AMOUNT:
+            return wire.Invalid(f"the topUps of {each.resource} in a {each.window} are more than {MAX_AMOUNT}: absurd")
+    return None
 
 
 def _wrong_allowance(op: wire.PutAccount) -> wire.Invalid | None:
     kind = kind_of(op.path)
     if kind not in ("budget", "agent"):
         return wire.Invalid(f"{op.path} is no Budget's or Agent's: sessions are opened, and users come with them")
-    if not is_zone(op.time_zone):
+    if not is_time_zone(op.time_zone):
         return wire.Invalid(f"{op.time_zone!r} is no time zone: write an IANA name, for example Europe/Berlin")
     if op.user_limits is not None and kind != "agent":
         return wire.Invalid(f"{op.path} is no Agent: only an Agent has userLimits")
-    if sum(top_up.amount for top_up in op.top_ups) > MAX_AMOUNT:
-        return wire.Invalid(f"the topUps are more than {MAX_AMOUNT} together: absurd")
     if len({top_up.id for top_up in op.top_ups}) < len(op.top_ups):
         return wire.Invalid("two top-ups have the same id: each is applied once by its id")
     return repeated_limit(op.limits) or repeated_limit(op.user_limits or ())

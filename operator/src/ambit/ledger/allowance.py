@@ -34,6 +34,10 @@ class Allowance(msgspec.Struct, frozen=True, array_like=True):
     holds: HoldPolicy = HoldPolicy.PROGRESSIVE
     user_limits: tuple[Limit, ...] | None = None
 
+    def of_a_user(self) -> "Allowance":
+        """What an Agent's allows each of its users."""
+        return Allowance(self.user_limits or ())
+
 
 class Bound(NamedTuple):
     """A limit as admission reads it."""

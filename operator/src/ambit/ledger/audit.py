@@ -15,7 +15,7 @@ import msgspec
 
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.ledger.records import Record, RecordKind
-from ambit.ledger.wire import Enforcement, RefusalReason, WhenExhausted
+from ambit.ledger.wire import Enforcement, HoldPolicy, RefusalReason, WhenExhausted
 
 NO_HASH = "0" * 64
 """What the first record names as the hash before it."""
@@ -69,6 +69,9 @@ class AuditedLimits(Entry, frozen=True, tag="Limits"):
     enforcement: Enforcement = Enforcement.ENFORCE
     when_exhausted: WhenExhausted = WhenExhausted.DENY
     user_limits: tuple[Limit, ...] | None = None
+    parent: str | None = None
+    warn_at: tuple[int, ...] = ()
+    holds: HoldPolicy = HoldPolicy.PROGRESSIVE
 
 
 class AuditedRemoval(Entry, frozen=True, tag="Removal"):

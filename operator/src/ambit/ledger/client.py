@@ -192,10 +192,12 @@ class LedgerClient:
         """Drops a hold whose act provably did not happen."""
         return _expected(await self._answer(op, deadline_s), wire.Released, wire.AlreadySettled)
 
-    def post(self, op: wire.Reserve | wire.Settle | wire.Release) -> asyncio.Future[wire.AnyResult]:
+    def post(
+        self, op: wire.Reserve | wire.Settle | wire.Release | wire.CountRefusals
+    ) -> asyncio.Future[wire.AnyResult]:
         """Asks for as long as the ledger takes to answer: a future, where no task and no deadline are needed.
 
-        Raises LedgerBusy for a Reserve. Cancelling the future gives the operation up, as with any other.
+        Raises LedgerBusy for what gives no room back. Cancelling the future gives the operation up, as with any other.
         """
         try:
             return self._transport.ask(op)

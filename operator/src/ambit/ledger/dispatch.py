@@ -105,6 +105,10 @@ def _count(component: str, op: wire.AnyOperation | wire.Invalid, result: wire.An
     if isinstance(result, wire.Settled):
         for index in result.overrun.vector():
             metrics.LEDGER_OVERRUNS.labels(RESOURCES[index]).inc()
+    if isinstance(op, wire.CountRefusals) and isinstance(result, wire.RefusalsCounted):
+        kind = op.account.partition("/")[0]
+        labels = ("Refused", wire.RefusalReason.LIMIT_EXCEEDED, kind, op.window, op.resource)
+        metrics.LEDGER_REFUSALS.labels(*labels).inc(op.count)
     if isinstance(result, wire.Denial):
         _count_refusal(type(result).__name__, result)
     elif isinstance(result, wire.Granted):

@@ -21,7 +21,7 @@ def events_of(change: changes.AnyChange) -> wire.AnyEvent | None:
             return wire.SessionKilled(change.path, change.reason)
         case changes.SessionOver():
             return wire.SessionEnded(change.path, change.reason)
-        case changes.AccountChanged() | changes.AccountGone() | changes.TopUpApplied():
+        case changes.AccountChanged() | changes.AccountGone() | changes.TopUpApplied() | changes.Adjusted():
             return wire.LimitsChanged(change.path)
         case changes.HoldsRecalled():
             return wire.Recalled(tuple(hold_id for _, hold_id in change.holds))

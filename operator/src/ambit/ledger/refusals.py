@@ -49,6 +49,13 @@ class RefusalTally:
             shadow=shadow,
         )
 
+    def add(self, bound: Bound, count: int, now_ms: int) -> None:
+        """Counts refusals that others gave by one of the ledger's own: that one was told already."""
+        if bound not in self._counts:
+            self._counts[bound] = 0
+            heapq.heappush(self._due, (now_ms + MINUTE_MS, bound))
+        self._counts[bound] += count
+
     @property
     def next_due_ms(self) -> int:
         """When a minute is over next; far away, if none is counted."""

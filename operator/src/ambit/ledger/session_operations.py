@@ -6,7 +6,7 @@ from ambit.ledger import changes, wire
 from ambit.ledger.account_operations import MAX_DEPTH, repeated_limit
 from ambit.ledger.accounts import Account, Session
 from ambit.ledger.admission import crowded
-from ambit.ledger.allowance import Allowance, tightened
+from ambit.ledger.allowance import tightened
 from ambit.ledger.amounts import Window
 from ambit.ledger.audit import AuditedKill
 from ambit.ledger.ending import close_session, end_sessions, session_ended
@@ -95,7 +95,7 @@ def _owner(step: Step, op: wire.Open, parent: Account) -> str | wire.Invalid:
     if not op.user:
         return wire.Invalid(f"{parent.path} has limits by user: say whose session it is")
     if path not in step.state.accounts:
-        step.record(changes.AccountChanged(step.now_ms, path, parent.path, Allowance(limits), parent.zone))
+        step.record(changes.AccountChanged(step.now_ms, path, parent.path, parent.allowance.of_a_user(), parent.zone))
     return path
 
 

@@ -196,7 +196,7 @@ class State:
         for user in agent.children.values():
             if kind_of(user.path) == "user":
                 self.turn(user, change.at_ms)
-                user.allow(Allowance(change.allowance.user_limits or ()))
+                user.allow(change.allowance.of_a_user())
                 user.set_zone(change.zone, change.at_ms)
 
     # -- policies

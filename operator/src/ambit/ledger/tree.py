@@ -57,6 +57,9 @@ class Tree:
             fall_due(step, DUE_BEFORE_AN_OPERATION)
         result = _answer(step, op) if not self.state.restore_pending else ledger_operations.while_restoring(step, op)
         self._audit_refusals(step, op, result)
+        if isinstance(op, wire.CountRefusals) and isinstance(result, wire.RefusalsCounted):
+            bound = (op.account, wire.RefusalReason.LIMIT_EXCEEDED, op.window, op.resource, False)
+            self._refusals.add(bound, op.count, step.now_ms)
         return Outcome(result, *self._facts(step))
 
     def advance(self, now_ms: int) -> Facts:
@@ -142,5 +145,7 @@ def _answer(step: Step, op: wire.AnyOperation) -> wire.AnyResult:
             return ledger_operations.resume(step, op)
         case wire.GetHistory():
             return session_operations.turn_for_history(step, op)
+        case wire.CountRefusals():
+            return wire.RefusalsCounted() if op.account in step.state.accounts else wire.UnknownAccount(op.account)
         case _:
             assert_never(op)

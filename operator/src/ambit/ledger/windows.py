@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from ambit.ledger.amounts import Window
 
@@ -37,16 +37,6 @@ class Span:
 LIFETIME = Span(0, None)
 
 
-def is_zone(name: str) -> bool:
-    """Whether `name` is a time zone we know (IANA)."""
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False  # OSError: a name that is a folder of the zone database
-    return True
-
-
-@lru_cache(maxsize=4096)  # all accounts of a zone turn together, and a replay turns them again
 def window_at(window: Window, zone: str, now_ms: int) -> Span:
     """The window in which `now_ms` lies."""
     match window:

@@ -1,13 +1,12 @@
 """Whether a Budget can be spent from: its parents are there, consent, and lead to an end."""
 
-from zoneinfo import available_timezones
-
 from ambit.api.agent import DEFAULT_BUDGET_NAME
 from ambit.api.base import ObjectKey
 from ambit.api.budget import Budget, BudgetLimit, ResourceName, TopUp
 from ambit.api.common import ObjectRef
 from ambit.api.names import budget_path
 from ambit.api.quantities import parse_count, parse_duration_ms, parse_usd_nanos
+from ambit.api.time_zones import is_time_zone
 from ambit.policy.facts import Facts
 from ambit.policy.references import allows
 from ambit.policy.verdict import Account, AccountLimit, AccountTopUp, BudgetAccepted, BudgetVerdict, Denied, Problem
@@ -15,8 +14,6 @@ from ambit.telemetry.reasons import Denial
 
 MAX_DEPTH = 8
 """Budgets above one another, the first and the last counted: each hold is checked on every one of them."""
-
-_TIME_ZONES = frozenset(available_timezones())
 
 
 def judge_budget(budget: Budget, facts: Facts) -> BudgetVerdict:
@@ -65,7 +62,7 @@ def find_budget(ref: ObjectRef | None, namespace: str, facts: Facts) -> Budget |
 
 def _time_zone_problem(budget: Budget) -> Problem | None:
     zone = budget.spec.time_zone
-    if zone in _TIME_ZONES:
+    if is_time_zone(zone):
         return None
     return Problem(
         Denial.TIME_ZONE_UNKNOWN,

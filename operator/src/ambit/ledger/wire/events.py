@@ -26,7 +26,7 @@ class SessionEnded(Event, frozen=True, tag="Ended"):
 
 
 class LimitsChanged(Event, frozen=True, tag="LimitsChanged"):
-    """The limits of an account changed, or it came or went."""
+    """The limits of an account changed, what it has spent was corrected by hand, or it came or went."""
 
     path: str
 

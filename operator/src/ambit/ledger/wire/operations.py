@@ -189,6 +189,18 @@ class Resume(Operation, frozen=True, tag="resume"):
     forget: bool = False
 
 
+class CountRefusals(Operation, frozen=True, tag="countRefusals"):
+    """Tells of refusals that a holder gave in the ledger's place, by what the ledger had refused a moment before.
+
+    For the audit's counts alone: nothing is held, and nothing depends on them.
+    """
+
+    account: AccountPath
+    window: Window
+    resource: Resource
+    count: Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+
+
 AnyOperation = (
     PutAccount
     | RemoveAccount
@@ -205,4 +217,5 @@ AnyOperation = (
     | Adjust
     | AcceptClock
     | Resume
+    | CountRefusals
 )

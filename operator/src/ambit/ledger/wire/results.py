@@ -96,6 +96,10 @@ class Released(Result, frozen=True):
     """The hold is dropped; nothing is charged."""
 
 
+class RefusalsCounted(Result, frozen=True):
+    """They are in the count of the running minute."""
+
+
 class LimitUsage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """One limit and what stands against it in the present window."""
 
@@ -245,6 +249,7 @@ AnyResult = (
     | Wait
     | Settled
     | AlreadySettled
+    | RefusalsCounted
     | Released
     | SessionClosed
     | Killed

@@ -54,6 +54,8 @@ class OtelTracer:
     """Makes spans, and exports those that are sampled. `exporter` None: by OTLP over HTTP, as the settings say."""
 
     def __init__(self, component: str, settings: TracingSettings, exporter: SpanExporter | None = None) -> None:
+        # Each try of each batch would be a warning, for as long as the collector is away; what is lost is an error.
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)
         resource = Resource({"service.name": f"ambit-{component}", "service.version": ambit.__version__})
         if settings.instance:
             resource = resource.merge(Resource({"service.instance.id": settings.instance}))
