@@ -40,6 +40,8 @@ def key_of(op: wire.AnyOperation) -> Key:
             return Key(KeyKind.PATH, op.parent)
         case wire.Extend() | wire.Settle() | wire.Release():
             return Key(KeyKind.HOLD, op.id)
+        case wire.CountRefusals():
+            return Key(KeyKind.PATH, op.account)
         case wire.ListSessions():
             return Key(KeyKind.PATH, op.under) if "/" in op.under else _ALL
         case wire.AcceptClock() | wire.Resume():
