@@ -2,7 +2,7 @@
 
 import asyncio
 
-from ambit.gateway.room_queue import RoomQueue
+from ambit.gateway.room_queue import RoomQueue, Ticket
 
 TEAM, A, B = "budget/n/team", "agent/n/a", "agent/n/b"
 
@@ -83,3 +83,50 @@ async def test_when_a_session_ends_its_calls_have_their_turn_at_once_whoever_is_
     assert [turn.done() for turn in turns] == [True, True, False]
     assert queue.may_ask(ahead), "who was first still is"
     turns[-1].cancel()
+
+
+async def test_a_call_whose_session_ended_before_it_could_queue_waits_for_nobody() -> None:
+    """The ledger's answer to it was under way when the ledger's word of the session's end came."""
+    queue = RoomQueue()
+    queue.enter(TEAM, "session/n/1", A)
+    queue.session_ended("session/n/2")
+    late = queue.enter(TEAM, "session/n/2", B)
+    turn = asyncio.create_task(queue.turn(late, 20))
+    for _ in range(5):  # no time passes
+        await asyncio.sleep(0)
+    assert turn.done()
+
+
+class Counting(RoomQueue):
+    """Counts who is woken."""
+
+    looks = 0
+
+    def may_ask(self, ticket: Ticket) -> bool:
+        self.looks += 1
+        return super().may_ask(ticket)
+
+
+async def test_what_is_freed_wakes_the_first_of_a_queue_alone() -> None:
+    queue = Counting()
+    tickets = [queue.enter(TEAM, f"session/n/{number}", A) for number in range(500)]
+    turns = [asyncio.create_task(queue.turn(ticket, 20)) for ticket in tickets]
+    await asyncio.sleep(0)
+    for number, ticket in enumerate(tickets):
+        queue.freed()
+        await turns[number]
+        queue.leave(ticket)
+    assert queue.looks <= 2 * len(tickets)
+    assert queue.waiting == 0
+
+
+async def test_who_moves_is_not_woken_by_its_own_move() -> None:
+    queue = RoomQueue()
+    ticket = queue.enter(A, "session/n/1", A)
+    queue.move(ticket, TEAM)
+    turn = asyncio.create_task(queue.turn(ticket, 20))
+    for _ in range(5):  # no time passes
+        await asyncio.sleep(0)
+    assert not turn.done()
+    queue.freed()
+    assert await turn

@@ -39,7 +39,7 @@ class Clock:
 async def writing(folder: Path, clock: Clock) -> AsyncGenerator[Writer]:
     """A writer over the journal in `folder`, as the ledger's process has it."""
     source = SqliteSource(folder)
-    writer = Writer(ThreadedStore(source, SnapshotProcess(source.address)), lambda _: None, Timekeeper(clock, clock))
+    writer = Writer(ThreadedStore(source, SnapshotProcess(source.address)), lambda _: None, Timekeeper(clock))
     await writer.recover()
     running = asyncio.create_task(writer.run())
     try:
@@ -110,6 +110,24 @@ async def test_a_session_whose_record_is_not_on_disk_yet_has_ended_all_the_same(
         assert SESSION not in writer.tree.state.accounts
         assert await do(writer, OPEN) == [REFUSED]
         await folding
+
+
+@pytest.mark.parametrize("before", [(), (wire.GetUsage(TEAM),)])
+async def test_a_session_that_folds_with_the_operation_that_opens_it_again_has_ended_too(
+    tmp_path: Path, before: tuple[wire.AnyOperation, ...]
+) -> None:
+    """It was in the tree when it was asked whether it is known; or an operation of the same batch has folded it."""
+    clock = Clock()
+    async with writing(tmp_path, clock) as writer:
+        await do(writer, wire.PutAccount(TEAM), wire.PutAccount(AGENT, parent=TEAM), component="operator")
+        await do(writer, OPEN, wire.Close(SESSION, SessionEnd.COMPLETED, "done"))
+        for _ in range(2):
+            clock.now_ms += BELIEVED_MS
+            await do(writer, wire.GetUsage(TEAM))
+        assert SESSION in writer.tree.state.accounts
+        clock.now_ms += BELIEVED_MS
+        *_, again = await do(writer, *before, OPEN)
+        assert again == REFUSED
 
 
 async def test_a_session_that_never_was_begins_and_another_account_is_unknown(tmp_path: Path) -> None:

@@ -165,3 +165,46 @@ async def test_records_older_than_they_are_kept_are_pruned_again_and_again(monke
     assert not running.done()
     found.stop()
     await running
+
+
+async def test_a_writer_whose_machine_slept_answers_nothing_before_it_has_asked(store: MemoryStore) -> None:
+    boot_ms = 5_000
+    timekeeper = Timekeeper(lambda: 1_000_000, steady_ms=lambda: boot_ms)
+    found = Writer(store, lambda _: None, timekeeper)
+    await found.recover()
+    running = asyncio.create_task(found.run())
+    await found.apply("operator", [PUT])
+    store.go_on.clear()
+    boot_ms += 2_001  # the loop's own clock stood still
+    assert not found.is_confirmed()
+    with pytest.raises(LedgerStopped, match="word that it is the writer"):
+        await found.apply("operator", [wire.GetUsage("budget/n/b")])
+    await ended(running)
+
+
+async def test_a_writer_whose_replay_took_long_answers_nothing_before_it_has_asked(store: MemoryStore) -> None:
+    boot_ms = 5_000
+    asked = asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def append(self, batch: Batch, records: Sequence[Record]) -> None:
+            await super().append(batch, records)
+            asked.set()
+
+        async def batches(self, after: int) -> AsyncIterator[Batch]:
+            nonlocal boot_ms
+            boot_ms += 2_001
+            async for batch in store.batches(after):
+                yield batch
+
+    slow = Slow()
+    slow.go_on.clear()
+    found = Writer(slow, lambda _: None, Timekeeper(lambda: 1_000_000, steady_ms=lambda: boot_ms))
+    await found.recover()
+    running = asyncio.create_task(found.run())
+    with pytest.raises(LedgerStopped, match="word that it is the writer"):
+        await found.apply("operator", [PUT])
+    slow.go_on.set()
+    await asked.wait()
+    assert await found.apply("operator", [PUT]) == [wire.AccountPut()]
+    await ended(running)

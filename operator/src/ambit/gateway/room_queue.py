@@ -12,6 +12,7 @@ from collections import Counter
 from typing import Final
 
 ASK_AGAIN_S: Final = 0.2
+ENDED_REMEMBERED: Final = 10_000
 
 
 class RoomQueue:
@@ -23,7 +24,8 @@ class RoomQueue:
         self._full_above: dict[str, Counter[str]] = {}
         """By a session's parent, the accounts for which sessions under it wait, and how many calls do."""
         self._arrivals = 0
-        self._freed = asyncio.Event()
+        self._ended: dict[str, None] = {}
+        """The last sessions that ended, oldest first: the ledger's word may be here before its answer to a call."""
 
     def account_in_the_way(self, session: str, parent: str) -> str | None:
         """The account that a newcomer of `session`, which is under `parent`, queues for: the nearest of those that
@@ -40,6 +42,9 @@ class RoomQueue:
         self._arrivals += 1
         ticket = Ticket(self._arrivals, account, session, parent)
         self._add(ticket)
+        if session in self._ended:
+            ticket.session_has_ended = True
+            ticket.woken.set()
         return ticket
 
     def move(self, ticket: "Ticket", account: str) -> None:
@@ -50,6 +55,7 @@ class RoomQueue:
         ticket.account = account
         self._add(ticket)
         self.freed()
+        ticket.woken.clear()  # it has asked
 
     def leave(self, ticket: "Ticket") -> None:
         """Gives the place up; the next one's turn comes at once."""
@@ -58,16 +64,19 @@ class RoomQueue:
 
     def freed(self) -> None:
         """Something was settled or released: the first of each queue has its turn."""
-        self._freed.set()
-        self._freed = asyncio.Event()
+        for queue in self._queues.values():
+            queue[0].woken.set()
 
     def session_ended(self, session: str) -> None:
         """Each of its calls has its turn now, whoever is ahead."""
-        waiting = [ticket for queue in self._queues.values() for ticket in queue if ticket.session == session]
-        for ticket in waiting:
-            ticket.session_has_ended = True
-        if waiting:
-            self.freed()
+        self._ended[session] = None
+        if len(self._ended) > ENDED_REMEMBERED:
+            del self._ended[next(iter(self._ended))]
+        for queue in self._queues.values():
+            for ticket in queue:
+                if ticket.session == session:
+                    ticket.session_has_ended = True
+                    ticket.woken.set()
 
     def may_ask(self, ticket: "Ticket") -> bool:
         """Whether it is the first of its queue, and the first of those who wait for an account farther up; or its
@@ -91,15 +100,16 @@ class RoomQueue:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + left_s
         while True:
-            freed = self._freed
             left_s = deadline - loop.time()
             if left_s <= 0:
                 return False
+            first = self._queues[ticket.account][0] is ticket
             try:
-                async with asyncio.timeout(min(ASK_AGAIN_S, left_s)):
-                    await freed.wait()
+                async with asyncio.timeout(min(ASK_AGAIN_S, left_s) if first else left_s):
+                    await ticket.woken.wait()
             except TimeoutError:
                 pass  # nobody here settled; another process may have
+            ticket.woken.clear()
             if self.may_ask(ticket):
                 return True
 
@@ -130,7 +140,7 @@ class RoomQueue:
 class Ticket:
     """A place in a queue."""
 
-    __slots__ = ("account", "arrival", "parent", "session", "session_has_ended")
+    __slots__ = ("account", "arrival", "parent", "session", "session_has_ended", "woken")
 
     def __init__(self, arrival: int, account: str, session: str, parent: str) -> None:
         self.arrival = arrival
@@ -138,6 +148,8 @@ class Ticket:
         self.session = session
         self.parent = parent
         self.session_has_ended = False
+        self.woken = asyncio.Event()
+        """Its turn may have come: it is the first of its queue and something was freed, or its session has ended."""
 
     def distance(self, account: str) -> int:
         """How far up an account is that bounds this session; what is above its parent is not told apart."""

@@ -15,6 +15,9 @@ from ambit.telemetry.tracing import Attribute, Span
 
 _OPERATIONS: Final = {Billing.INPUT_AND_OUTPUT: "chat", Billing.INPUT: "embeddings", Billing.NOTHING: "count_tokens"}
 """`gen_ai.operation.name`; the last is a name of our own, where the conventions have none."""
+_GEMINI: Final = "gcp.gemini"
+_PROVIDERS: Final = {"Gemini": _GEMINI}
+"""`gen_ai.provider.name`, where the conventions name the provider otherwise than its wire format in lower case."""
 
 
 def of_session(span: Span, session: Session) -> None:
@@ -30,10 +33,13 @@ def of_call(span: Span, call: Call, route: RouteBinding) -> None:
     """What is asked for, once it is known that the Agent may. What a stranger wrote is no span's name before that."""
     if not span.recording:
         return
+    provider = _PROVIDERS.get(route.provider.value, route.provider.value.lower())
     operation = _OPERATIONS[call.billing]
+    if operation == "chat" and provider == _GEMINI:
+        operation = "generate_content"
     span.rename(f"{operation} {call.model}")
     span.set(Attribute.OPERATION, operation)
-    span.set(Attribute.PROVIDER, route.provider.value.lower())
+    span.set(Attribute.PROVIDER, provider)
     span.set(Attribute.REQUEST_MODEL, call.model)
     span.set(Attribute.RESPONSE_MODEL, route.model)
     span.set(Attribute.REQUEST_STREAM, call.stream)

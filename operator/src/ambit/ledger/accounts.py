@@ -7,7 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from ambit.ledger.allowance import KEPT_WINDOWS, RUNNING_WINDOWS, Allowance, Bounds, bounds_of, interned, place_of
+from ambit.ledger.allowance import (
+    KEPT_WINDOWS,
+    RUNNING_WINDOWS,
+    Allowance,
+    Bounds,
+    bounds_of,
+    interned,
+    lifetime_ceilings,
+    place_of,
+)
 from ambit.ledger.amounts import NOTHING, RESOURCES, Limit, Vector, Window, plus, total
 from ambit.ledger.policy import Policy, has_policy
 from ambit.ledger.running import ZEROS, Ended, Running, begun, following
@@ -83,17 +92,20 @@ class Kill:
 
 
 class Post(NamedTuple):
-    """Signed amounts that are counted on an account, of what was granted at a moment: that decides in which windows."""
+    """What an account counts when a part of a hold is closed. When that was granted decides in which windows."""
 
     granted_ms: int
     spent: Vector
-    held: Vector
+    """Signed: a correction takes off."""
+    freed: Vector
+    """What is no longer held."""
 
 
 class Account:
     """A node of the tree: a Budget, an Agent, a user of an Agent, or a session. Its path is its identity."""
 
     __slots__ = (
+        "_ceilings",
         "adopted",
         "allowance",
         "begun_ms",
@@ -156,7 +168,7 @@ class Account:
         self.allowance = interned(allowance)
         if self.policy is None and has_policy(allowance):
             self.policy = Policy()
-        self.bounds: Bounds = bounds_of(self.limits)
+        self._bind()
 
     def set_zone(self, zone: str, at_ms: int) -> None:
         """Has the windows that begin from now on measured in `zone`. `turn` comes first."""
@@ -164,10 +176,38 @@ class Account:
             self.zones = (*(self.zones or ((0, self.zone),)), (at_ms, zone))[-ZONES_REMEMBERED:]
             self.zone = zone
 
+    def _bind(self) -> None:
+        self.bounds: Bounds = bounds_of(self.limits)
+        self._ceilings: Vector | None = None
+
+    def _run(self, windows: tuple[Running, ...]) -> None:
+        self.windows = windows
+        self._ceilings = None
+
+    @property
+    def ceilings(self) -> Vector:
+        """How high spent and held of its lifetime may go together by the limits of all its windows, of what is limited.
+
+        A window's limit is one of the lifetime's while it runs: what stood when it began does not count in it.
+        """
+        if self._ceilings is None:
+            self._ceilings = (
+                {
+                    index: min(
+                        bound.amount if bound.place < 0 else bound.amount + self.windows[bound.place].taken[index]
+                        for bound in bounds
+                    )
+                    for index, bounds in self.bounds.items()
+                }
+                if self.windows
+                else lifetime_ceilings(self.limits)
+            )
+        return self._ceilings
+
     def set_policy(self, policy: Policy) -> None:
         """Sets what it remembers."""
         self.policy = policy
-        self.bounds = bounds_of(self.limits)
+        self._bind()
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -180,7 +220,7 @@ class Account:
 
     def set_windows(self, windows: tuple[Running, ...]) -> None:
         """Sets the windows that run."""
-        self.windows = windows
+        self._run(windows)
         self.turns_at_ms = min((running.end_ms for running in windows), default=NEVER)
         """When the first of its windows ends."""
         self.begun_ms = max((running.start_ms for running in windows), default=0)
@@ -248,7 +288,7 @@ class Account:
     def _turn_policy(self, policy: Policy, ended: set[Window]) -> None:
         for bound in [bound for bound in policy.raises if bound[0] in ended]:
             del policy.raises[bound]
-            self.bounds = bounds_of(self.limits)
+            self._bind()
         if Window.DAY in ended:
             policy.smallest.clear()
 
@@ -260,15 +300,15 @@ class Account:
         for index, each in amount.items():
             held[index] += each
 
-    def post(self, spent: Vector, held: Vector) -> None:
-        """Adds signed amounts to the totals, so to every window. `turn` comes first."""
+    def post(self, spent: Vector, freed: Vector) -> None:
+        """Counts in the totals, so in every window. `turn` comes first."""
         totals = self.spent
         for index, amount in spent.items():
             totals[index] += amount
-        if held:
+        if freed:
             totals = self.held
-            for index, amount in held.items():
-                totals[index] += amount
+            for index, amount in freed.items():
+                totals[index] -= amount
 
     def post_before(self, posts: "Sequence[Post]") -> None:
         """Takes what was posted out of the windows that began after it was granted: it is not theirs."""
@@ -276,11 +316,11 @@ class Account:
         for running in self.windows:
             earlier = [post for post in posts if post.granted_ms < running.start_ms]
             windows.append(
-                running.shifted(total(post.spent for post in earlier), total(post.held for post in earlier))
+                running.shifted(total(post.spent for post in earlier), total(post.freed for post in earlier))
                 if earlier
                 else running
             )
-        self.windows = tuple(windows)
+        self._run(tuple(windows))
 
     def late(self, posts: "Sequence[Post]") -> Iterator[Ended]:
         """What of `posts`, oldest first, belongs to windows that are over, of which there is a history."""
@@ -303,7 +343,7 @@ class Account:
             if below:
                 windows = list(self.windows)
                 windows[place] = running.shifted(below, NOTHING)
-                self.windows = tuple(windows)
+                self._run(tuple(windows))
 
     def rest(self) -> None:
         """Gives back the memory that it needs only while it holds something."""

@@ -58,15 +58,19 @@ def admit(
     for account in chain:
         if now_ms >= account.turns_at_ms:
             state.turn(account, now_ms)
-        bounds, windows = account.bounds, account.windows
-        if not bounds:
+        ceilings = account.ceilings
+        if not ceilings:
             continue
-        for index in want:
-            if index not in bounds:
+        spent, held, windows = account.spent, account.held, account.windows
+        for index, wanted in want.items():
+            ceiling = ceilings.get(index)
+            if ceiling is None:
                 continue
-            total = account.spent[index] + account.held[index]
+            total = spent[index] + held[index]
+            if total + wanted <= ceiling and not speculative:
+                continue  # as nearly always: there is room for all of it in every window
             need = at_least.get(index, 0)
-            for bound in bounds[index]:
+            for bound in account.bounds[index]:
                 amount, place, _ = bound
                 if under_way and place == MINUTE_PLACE:
                     continue

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ambit.ledger.amounts import INDEX, Limit, Window
+from ambit.ledger.amounts import INDEX, Limit, Vector, Window
 from ambit.ledger.wire.vocabulary import Enforcement, HoldPolicy, TopUp, WhenExhausted
 
 RUNNING_WINDOWS = tuple(window for window in Window if window is not Window.LIFETIME)
@@ -66,6 +66,12 @@ def bounds_of(limits: tuple[Limit, ...]) -> Bounds:
         index = INDEX[limit.resource]
         found[index] = (*found.get(index, ()), Bound(limit.amount, place_of(limit.window), limit))
     return found
+
+
+@lru_cache(maxsize=4096)
+def lifetime_ceilings(limits: tuple[Limit, ...]) -> Vector:
+    """The limits of what counts its lifetime alone, by resource. One object for all that are limited alike."""
+    return {index: min(bound.amount for bound in bounds) for index, bounds in bounds_of(limits).items()}
 
 
 def tightened(limits: tuple[Limit, ...], by: tuple[Limit, ...]) -> tuple[Limit, ...]:

@@ -112,6 +112,11 @@ def plus(a: Vector, b: Vector) -> Vector:
     return total
 
 
+def minus(a: Vector, b: Vector) -> Vector:
+    """The difference, which may be below zero, without its zeros."""
+    return {index: left for index in a | b if (left := a.get(index, 0) - b.get(index, 0))}
+
+
 def total(vectors: Iterable[Vector]) -> Vector:
     """The sum of all."""
     found: Vector = {}
@@ -123,6 +128,8 @@ def total(vectors: Iterable[Vector]) -> Vector:
 
 def split(used: Vector, cover: Vector) -> tuple[Vector, Vector]:
     """What of `used` is within `cover`, and what is beyond it."""
+    if covers(cover, used):
+        return used, NOTHING
     within: Vector = {}
     beyond: Vector = {}
     for index, amount in used.items():
@@ -138,7 +145,10 @@ def split(used: Vector, cover: Vector) -> tuple[Vector, Vector]:
 
 def covers(a: Vector, b: Vector) -> bool:
     """Whether `b` is at most `a` in every resource."""
-    return all(a.get(index, 0) >= amount for index, amount in b.items())
+    for index, amount in b.items():  # noqa: SIM110 (`all` over a generator takes three times as long, twice a call)
+        if a.get(index, 0) < amount:
+            return False
+    return True
 
 
 def describe(resource: Resource, amount: int) -> str:

@@ -3,7 +3,7 @@
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
 from ambit.ledger.admission import For, Full, admit
-from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers, plus
+from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers, minus
 from ambit.ledger.audit import AuditedCorrection, AuditedOverrun
 from ambit.ledger.ending import session_ended
 from ambit.ledger.history import SessionUsage, session_record
@@ -161,7 +161,7 @@ def release(step: Step, op: wire.Release) -> wire.Released | wire.AlreadySettled
 def _corrected(step: Step, hold: Hold, used: Amount) -> None:
     """Says what a lost hold had truly used; also to the records of its sessions, where they have folded."""
     step.audit(hold.first.path, AuditedCorrection(step.component, hold.id, used))
-    change = plus(used.vector(), {index: -amount for index, amount in hold.amount.items()})
+    change = minus(used.vector(), hold.amount)
     for path in step.state.left_of(hold):
         step.records.append(session_record(SessionUsage.correction(path, change), step.now_ms))
 

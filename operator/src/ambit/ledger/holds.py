@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from ambit.ledger.accounts import NO_HOLDS, Account
-from ambit.ledger.amounts import Vector, plus, split, total
+from ambit.ledger.amounts import Vector, minus, plus, split, total
 from ambit.ledger.changes import HoldExtended, HoldPlaced
 
 MARK = "#"
@@ -135,7 +135,7 @@ class Hold:
         if self.speculative:
             self.speculative = False
             for account in self.chain:
-                account.speculative = _minus(account.speculative, self.amount)
+                account.speculative = minus(account.speculative, self.amount)
                 self.recall_from(account)
 
     def recall_from(self, account: Account) -> None:
@@ -190,7 +190,3 @@ class Holder:
 
 def _merged(part: Part, amount: Vector) -> Part:
     return Part(part.granted_ms, plus(part.amount, amount), part.apart)
-
-
-def _minus(a: Vector, b: Vector) -> Vector:
-    return {index: left for index, amount in a.items() if (left := amount - b.get(index, 0))}

@@ -16,7 +16,7 @@ from itertools import pairwise
 from ambit.ledger.accounts import Account
 from ambit.ledger.admission import standing_of
 from ambit.ledger.allowance import LIFETIME_PLACE, RUNNING_WINDOWS
-from ambit.ledger.amounts import NOTHING, Limit, Resource, Vector, Window, plus, total
+from ambit.ledger.amounts import NOTHING, Limit, Resource, Vector, Window, minus, plus, total
 from ambit.ledger.holds import Hold, HoldState, Part
 from ambit.ledger.state import State
 from ambit.ledger.wire import Enforcement
@@ -186,7 +186,7 @@ class Watch:
 
     def _delta(self, account: Account) -> tuple[Vector, Vector]:
         spent, held = self._totals[account]
-        return _less(account.spent_in(LIFETIME_PLACE), spent), _less(account.held_in(LIFETIME_PLACE), held)
+        return minus(account.spent_in(LIFETIME_PLACE), spent), minus(account.held_in(LIFETIME_PLACE), held)
 
     def _uneven(self, deltas: Mapping[Account, tuple[Vector, Vector]]) -> Iterable[str]:
         """What is counted below is counted above, and nothing else is. A session may have holds of its own."""
@@ -195,7 +195,7 @@ class Watch:
             spent, held = sums.get(parent, (NOTHING, NOTHING))
             sums[parent] = (plus(spent, deltas[account][0]), plus(held, deltas[account][1]))
         for parent, (spent, held) in sums.items():
-            if parent.session is None and (_less(spent, NOTHING), _less(held, NOTHING)) != deltas[parent]:
+            if parent.session is None and (minus(spent, NOTHING), minus(held, NOTHING)) != deltas[parent]:
                 yield f"{parent.path}: changed by {deltas[parent]}, what is under it by {(spent, held)}"
 
 
@@ -216,7 +216,3 @@ def _standing(account: Account, window: Window, resource: Resource, limit: int |
     spent, held, _ = standing_of(account, Limit(window, resource, 0), now_ms)
     begun_ms = 0 if window is Window.LIFETIME else account.windows[RUNNING_WINDOWS.index(window)].start_ms
     return Standing(begun_ms, spent, held, limit)
-
-
-def _less(a: Vector, b: Vector) -> Vector:
-    return {index: left for index in a.keys() | b.keys() if (left := a.get(index, 0) - b.get(index, 0))}

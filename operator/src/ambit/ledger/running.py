@@ -32,9 +32,11 @@ class Running(msgspec.Struct, frozen=True, array_like=True):
     taken: Totals
     """Both together, as admission needs it."""
 
-    def shifted(self, spent: Vector, held: Vector) -> "Running":
-        """With signed amounts added that belong to the time before it."""
-        return running(self.start_ms, self.end_ms, self.zone, _added(self.spent, spent), _added(self.held, held))
+    def shifted(self, spent: Vector, freed: Vector) -> "Running":
+        """With what was counted since and belongs to the time before it: a signed amount spent, one no longer held."""
+        return running(
+            self.start_ms, self.end_ms, self.zone, _added(self.spent, spent, 1), _added(self.held, freed, -1)
+        )
 
 
 def running(start_ms: int, end_ms: int, zone: str, spent: Totals, held: Totals) -> Running:
@@ -80,10 +82,10 @@ def _end(window: Window, span: Span) -> int:
     return span.end_ms
 
 
-def _added(totals: Totals, amounts: Vector) -> Totals:
+def _added(totals: Totals, amounts: Vector, sign: int) -> Totals:
     if not amounts:
         return totals
     changed = list(totals)
     for index, amount in amounts.items():
-        changed[index] += amount
+        changed[index] += sign * amount
     return tuple(changed)

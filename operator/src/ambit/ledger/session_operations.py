@@ -10,6 +10,7 @@ from ambit.ledger.allowance import tightened
 from ambit.ledger.amounts import Window
 from ambit.ledger.audit import AuditedKill
 from ambit.ledger.ending import close_session, end_sessions, session_ended
+from ambit.ledger.history import sessions_of
 from ambit.ledger.hold_operations import account_removed, holds_of
 from ambit.ledger.paths import kind_of, misplaced, user_path
 from ambit.ledger.step import Step
@@ -31,6 +32,10 @@ def open_session(step: Step, op: wire.Open) -> OpenAnswer:
     account = step.state.accounts.get(op.path)
     if account is not None and account.session is not None:
         return _opened_before(account, account.session, op)
+    # The fold may be of this very step: whoever asked whether the session is known did so before.
+    folded = next((each for each in sessions_of(step.records) if each.path == op.path), None)
+    if folded is not None:
+        return session_ended(folded.path, folded.reason, folded.message)
     parent = step.state.accounts.get(op.parent)
     if parent is None:
         return wire.UnknownAccount(op.parent)

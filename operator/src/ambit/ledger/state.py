@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ambit.ledger import changes
 from ambit.ledger.accounts import NO_CHILDREN, Account, Ending, Kill, Post, Session
 from ambit.ledger.allowance import Allowance
-from ambit.ledger.amounts import NOTHING, Vector, plus, total
+from ambit.ledger.amounts import NOTHING, Vector, minus, total
 from ambit.ledger.audit import Head
 from ambit.ledger.ended_windows import EndedWindows
 from ambit.ledger.exhaustion import Parked, Said
@@ -430,17 +430,18 @@ class State:
             self.on_touch(hold.chain, False)
         shares, excess = hold.allocate(used)
         corrects = hold.state is HoldState.EXPIRED
-        posts: list[Post] = []
-        for part, share in zip(hold.parts, shares, strict=True):
-            negative = {index: -amount for index, amount in part.amount.items()}
-            # When it expired, all of it was charged.
-            post = (plus(share, negative), NOTHING) if corrects else (share, negative)
-            posts.append(Post(part.granted_ms, *post))
-        first_ms, spent, held = posts[0] if len(posts) == 1 else _summed(posts)
+        if corrects:  # when it expired, all of it was charged
+            charged = zip(hold.parts, shares, strict=True)
+            posts = [Post(part.granted_ms, minus(share, part.amount), NOTHING) for part, share in charged]
+        else:
+            posts = list(
+                map(Post, [part.granted_ms for part in hold.parts], shares, [part.amount for part in hold.parts])
+            )
+        first_ms, spent, freed = posts[0] if len(posts) == 1 else _summed(posts)
         for account in hold.chain:
             if at_ms >= account.turns_at_ms:
                 self.turn(account, at_ms)
-            account.post(spent, held)
+            account.post(spent, freed)
             if first_ms < account.begun_ms:
                 account.post_before(posts)
                 for ended in account.late(posts):
@@ -512,7 +513,7 @@ class State:
 
 
 def _summed(posts: Sequence[Post]) -> Post:
-    return Post(posts[0].granted_ms, total(post.spent for post in posts), total(post.held for post in posts))
+    return Post(posts[0].granted_ms, total(post.spent for post in posts), total(post.freed for post in posts))
 
 
 def is_idle(account: Account, session: Session) -> bool:

@@ -52,7 +52,8 @@ class Timekeeper:
         notes: Notes | None = None,
     ) -> None:
         self._wall_ms = wall_ms
-        self._steady_ms = _loop_ms if steady_ms is None else steady_ms
+        self.steady_ms = _loop_ms if steady_ms is None else steady_ms
+        """A clock that nobody sets; in production it goes on while the machine sleeps."""
         self._witness = witness
         self._notes = notes
         self._noted: Ahead | None = None
@@ -66,9 +67,9 @@ class Timekeeper:
     async def begin(self, state: State) -> None:
         """Goes on from a tree that was replayed. Where its time and the clock's are far apart, the witness is asked."""
         self._noted = None if self._notes is None else await self._notes.load()
-        self._clock = Clock(state, self._wall_ms(), self._steady_ms(), self._noted)
+        self._clock = Clock(state, self._wall_ms(), self.steady_ms(), self._noted)
         self.now_ms = state.now_ms
-        if self._clock.is_ahead(self._wall_ms(), self._steady_ms()):
+        if self._clock.is_ahead(self._wall_ms(), self.steady_ms()):
             await self._hear()
         await self._note()
         metrics.LEDGER_CLOCK_DOUBTED.set(0)  # the first reading says otherwise, where it is so
@@ -76,7 +77,7 @@ class Timekeeper:
     def read(self, state: State) -> Reading:
         """The ledger's time. A doubt, or its end, is already part of `state`, and has to be journalled."""
         wall_ms = self._wall_ms()
-        reading = self._clock.read(state, wall_ms, self._steady_ms())
+        reading = self._clock.read(state, wall_ms, self.steady_ms())
         if state.clock_doubted is not self._doubted:
             self._doubted = state.clock_doubted
             metrics.LEDGER_CLOCK_DOUBTED.set(self._doubted)
@@ -112,7 +113,7 @@ class Timekeeper:
             async with asyncio.timeout(WITNESS_S):
                 said_ms = await self._witness()
         if said_ms is not None:
-            self._clock.hear(said_ms, self._wall_ms(), self._steady_ms())
+            self._clock.hear(said_ms, self._wall_ms(), self.steady_ms())
 
     async def _note(self) -> None:
         ahead = self._clock.ahead()

@@ -56,11 +56,15 @@ class Tree:
         if step.now_ms >= next_due_ms(self.state):
             fall_due(step, DUE_BEFORE_AN_OPERATION)
         result = _answer(step, op) if not self.state.restore_pending else ledger_operations.while_restoring(step, op)
-        self._audit_refusals(step, op, result)
-        if isinstance(op, wire.CountRefusals) and isinstance(result, wire.RefusalsCounted):
+        if isinstance(result, wire.Refused):
+            self._audit_refusals(step, op, (result,), shadow=False)
+        elif isinstance(result, wire.Granted) and result.shadow:
+            self._audit_refusals(step, op, result.shadow, shadow=True)
+        elif isinstance(op, wire.CountRefusals) and isinstance(result, wire.RefusalsCounted):
             bound = (op.account, wire.RefusalReason.LIMIT_EXCEEDED, op.window, op.resource, False)
             self._refusals.add(bound, op.count, step.now_ms)
-        return Outcome(result, *self._facts(step))
+        self._conclude(step)
+        return Outcome(result, step.changes, step.records)
 
     def advance(self, now_ms: int) -> Facts:
         """What falls due by `now_ms`: holds that expire and are charged, sessions that nobody holds anything for.
@@ -71,7 +75,8 @@ class Tree:
         fall_due(step, DUE_AT_ONCE)
         for path, counted in self._refusals.due(step.now_ms):
             step.audit(path, counted)
-        return self._facts(step)
+        self._conclude(step)
+        return Facts(step.changes, step.records)
 
     def next_due_ms(self) -> int | None:
         """When something may fall due next."""
@@ -84,25 +89,21 @@ class Tree:
             state.now_ms = now_ms
         return Step(state, component, state.now_ms)
 
-    def _audit_refusals(self, step: Step, op: wire.AnyOperation, result: wire.AnyResult) -> None:
-        if isinstance(result, wire.Refused):
-            denials, shadow = (result,), False
-        elif isinstance(result, wire.Granted) and result.shadow:
-            denials, shadow = result.shadow, True
-        else:
-            return
+    def _audit_refusals(
+        self, step: Step, op: wire.AnyOperation, denials: Iterable[wire.Denial], *, shadow: bool
+    ) -> None:
         session = op.path if isinstance(op, wire.Reserve) else ""
         for denial in denials:
             first = self._refusals.note(denial, session, step.now_ms, shadow=shadow)
             if first is not None:
                 step.audit(denial.account, first)
 
-    def _facts(self, step: Step) -> Facts:
+    def _conclude(self, step: Step) -> None:
+        """What follows from all that a step has done."""
         if self.state.confirmable:
             session_operations.confirm_kills(step)
         if self.state.ended:
             _record_windows(step)
-        return Facts(step.changes, step.records)
 
 
 def _record_windows(step: Step) -> None:

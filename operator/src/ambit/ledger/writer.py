@@ -81,7 +81,7 @@ class Writer:
         self._gathering = self._gather()
         self._committing: _Gathering | None = None
         self._snapshot: asyncio.Task[None] | None = None
-        self._confirmed_s = float("-inf")
+        self._confirmed_ms = float("-inf")
         self._stopping = False
         self._failure: BaseException | None = None
 
@@ -95,7 +95,7 @@ class Writer:
 
         `known`: what a standby has already replayed; the rest is taken up from there.
         """
-        began_s = self._now_s()
+        began_s, asked_ms = self._now_s(), self._timekeeper.steady_ms()
         self.epoch = await self._store.open()
         replay = known
         if replay is None:
@@ -105,7 +105,8 @@ class Writer:
             replay.take(batch)
         await self._timekeeper.begin(replay.tree.state)
         self.tree, self._sequence, self._changes_since_snapshot = replay.tree, replay.sequence, replay.changes
-        self._confirmed_s = self._now_s()
+        self._confirmed_ms = asked_ms  # the replay may have taken for so long that another took over
+        self._wake.set()  # so that the first commit asks at once
         metrics.LEDGER_REPLAY_SECONDS.set(self._now_s() - began_s)
         metrics.LEDGER_EPOCH.set(self.epoch)
 
@@ -143,6 +144,8 @@ class Writer:
             raise LedgerStopped("the ledger waits for its journal's word that it is the writer")
 
     def _apply(self, component: str, op: wire.AnyOperation, now_ms: int, known: left.Known) -> wire.AnyResult:
+        if self._gathering.left:
+            known = {**known, **self._gathering.left}  # what an operation before this one has folded
         over = left.instead(op, self.tree.state, known, now_ms)
         if over is not None:
             return over
@@ -178,7 +181,7 @@ class Writer:
 
     def is_confirmed(self) -> bool:
         """Whether the journal has said lately enough that this is the writer: only then is anything answered."""
-        return self._now_s() - self._confirmed_s <= LEASE_S
+        return self._timekeeper.steady_ms() - self._confirmed_ms <= LEASE_S * 1000
 
     async def run(self) -> None:
         """Commits until `stop`. Raises what made it fail, after every waiter was refused."""
@@ -223,15 +226,15 @@ class Writer:
     async def _commit(self) -> None:
         gathered, self._gathering = self._gathering, self._gather()
         changes = gathered.changes
-        began_s = self._now_s()
+        began_s, asked_ms = self._now_s(), self._timekeeper.steady_ms()
         if not changes:  # then it asks whether this still is the writer, and keeps what records there are
             await self._store.append(Batch(self._sequence + 1, b""), gathered.records)
-            self._confirmed_s = began_s
+            self._confirmed_ms = asked_ms
             return
         self._committing = gathered
         self._sequence += 1
         await self._store.append(Batch(self._sequence, Codec.encode(changes)), gathered.records)
-        self._confirmed_s = began_s
+        self._confirmed_ms = asked_ms
         metrics.LEDGER_COMMIT_SECONDS.observe(self._now_s() - began_s)
         metrics.LEDGER_COMMIT_CHANGES.observe(len(changes))
         self._committing = None

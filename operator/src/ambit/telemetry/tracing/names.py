@@ -43,9 +43,9 @@ class Attribute(StrEnum):
 
     # -- generative AI ----------------------------------------------------
     OPERATION = "gen_ai.operation.name"
-    """`chat`, `embeddings`, or `count_tokens`, which is a name of our own."""
+    """`chat`, `generate_content` (Gemini), `embeddings`, or `count_tokens`, which is a name of our own."""
     PROVIDER = "gen_ai.provider.name"
-    """`openai` or `anthropic`: whose wire format it is."""
+    """`openai`, `anthropic` or `gcp.gemini`: whose wire format it is."""
     REQUEST_MODEL = "gen_ai.request.model"
     """The Agent's name for the model; only names that the Agent has."""
     REQUEST_STREAM = "gen_ai.request.stream"
