@@ -77,6 +77,7 @@ export class AgentHost extends DurableObject {
         env: {
           OPENAI_BASE_URL: "http://gateway.ambit/openai/v1",
           ANTHROPIC_BASE_URL: "http://gateway.ambit/anthropic",
+          GOOGLE_GEMINI_BASE_URL: "http://gateway.ambit/gemini",
           AMBIT_SESSION: session,
         },
         globalOutbound: this.ctx.exports.Egress({ props: { session } }),

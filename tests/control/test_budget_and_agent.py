@@ -67,6 +67,14 @@ def test_usage_is_shown_in_the_units_of_the_limit_with_what_remains() -> None:
     assert (entry.limit, entry.spent, entry.held, entry.remaining) == ("200", "131.20", "4.10", "64.70")
 
 
+def test_a_window_begins_when_the_ledger_says_whatever_the_zone_is_now() -> None:
+    """The Day of the zone before began at its midnight; or, after the change, where that Day ended: it is longer."""
+    entry = wire.LimitUsage(LedgerWindow.DAY, Resource.USD, 10**9, 0, 0, DAY_MS, 20 * 3600 * 1000 + 250)
+    seen = SeenUsage(wire.Usage("budget/team-a/default", wire.State.OPEN, limits=(entry,)), NOW)
+    [window] = budget_status(a_budget(), seen=seen).limits
+    assert (window.start, window.end) == ("2026-11-20T16:00:00Z", "2026-11-22T00:00:00Z")
+
+
 def test_a_lowered_limit_leaves_nothing_and_not_less() -> None:
     assert budget_status(a_budget(), seen=usage(300 * 10**9)).limits[0].usage[0].remaining == "0"
 

@@ -72,7 +72,8 @@ def test_the_sdk_variables_lead_to_the_gateway_and_the_token_stands_in_no_manife
     env = variables(a_manifest())
     assert env["OPENAI_BASE_URL"]["value"] == "http://gateway.ambit:8080/openai/v1"
     assert env["ANTHROPIC_BASE_URL"]["value"] == "http://gateway.ambit:8080/anthropic"
-    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AMBIT_TOKEN"):
+    assert env["GOOGLE_GEMINI_BASE_URL"]["value"] == "http://gateway.ambit:8080/gemini"
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "AMBIT_TOKEN"):
         assert env[name]["valueFrom"] == {"secretKeyRef": {"name": f"{SESSION}-token", "key": "token"}}
     for name in ("HTTP_PROXY", "https_proxy"):
         assert env[name]["value"] == "http://session:$(AMBIT_TOKEN)@gateway.ambit:8080"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
 from typing import Any
+from urllib.parse import unquote
 
 import anthropic
 import jwt
@@ -16,6 +17,8 @@ import msgspec
 import openai
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from google import genai
+from google.genai import types as genai_types
 
 from ambit.gateway import data_plane
 from ambit.gateway.server.limits import Limits
@@ -130,8 +133,8 @@ class Tenant:
     @property
     def received(self) -> list[Received]:
         """What the model server received from this tenant."""
-        tag = f"tag={self.namespace}&".encode()
-        return [one for one in self.gateway.models.received if tag in one.body]
+        tag = f"tag={self.namespace}&"
+        return [one for one in self.gateway.models.received if tag.encode() in one.body or tag in unquote(one.target)]
 
     async def arrived(self, count: int) -> list[Received]:
         """Waits until so many calls of this tenant have reached the model server."""
@@ -152,6 +155,10 @@ class Tenant:
 
     def openai(self, token: str, **options: Any) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(api_key=token, base_url=f"{self.gateway.sandbox_url}/openai/v1", **options)
+
+    def gemini(self, token: str) -> genai.Client:
+        options = genai_types.HttpOptions(base_url=f"{self.gateway.sandbox_url}/gemini")
+        return genai.Client(api_key=token, http_options=options)
 
     def anthropic(self, token: str, **options: Any) -> anthropic.AsyncAnthropic:
         return anthropic.AsyncAnthropic(api_key=token, base_url=f"{self.gateway.sandbox_url}/anthropic", **options)

@@ -29,7 +29,7 @@ def basic(password: str) -> str:
     return "Basic " + base64.b64encode(f"session:{password}".encode()).decode()
 
 
-@pytest.mark.parametrize("place", ["bearer", "lower case", "x-api-key", "proxy"])
+@pytest.mark.parametrize("place", ["bearer", "lower case", "x-api-key", "x-goog-api-key", "proxy"])
 async def test_a_session_token_is_taken_wherever_clients_put_their_key(gateway: Gateway, place: str) -> None:
     tenant = await gateway.tenant()
     token = await tenant.open()
@@ -37,6 +37,7 @@ async def test_a_session_token_is_taken_wherever_clients_put_their_key(gateway: 
         "bearer": {"Authorization": f"Bearer {token}"},
         "lower case": {"authorization": f"bearer {token}"},
         "x-api-key": {"x-api-key": token},
+        "x-goog-api-key": {"x-goog-api-key": token},
         "proxy": {"Proxy-Authorization": basic(token)},
     }[place]
     assert (await post(gateway.sandbox_url, headers)).status_code == 200

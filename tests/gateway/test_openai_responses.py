@@ -21,6 +21,13 @@ def meter() -> Meter:
     return WIRE.meter(CALL, event_stream=True)
 
 
+def cut(meter: Meter) -> bytes:
+    """What ends a stream, which every meter of one can."""
+    ending = meter.cut()
+    assert ending is not None
+    return ending
+
+
 def read(stream: bytes) -> list[Json]:
     return [msgspec.json.decode(event_data(one)) for one in EventSplitter().feed(stream)]
 
@@ -36,7 +43,7 @@ def cut_after(name: str, last: str) -> tuple[list[Json], list[Json]]:
     cutting = meter()
     passed = cutting.feed(stream[:at] + b"event: half of an ev")
     assert cutting.usage is None
-    return read(passed), read(cutting.cut())
+    return read(passed), read(cut(cutting))
 
 
 def test_a_cut_closes_what_was_shown_and_repeats_it() -> None:
@@ -77,7 +84,7 @@ def test_reasoning_that_is_half_written_is_not_handed_over() -> None:
 
 
 def test_a_stream_that_is_cut_before_it_began_is_still_a_whole_response() -> None:
-    first, last = read(meter().cut())
+    first, last = read(cut(meter()))
     assert (first["type"], last["type"]) == ("response.created", "response.incomplete")
     assert first["response"]["id"] == last["response"]["id"]
     assert (first["sequence_number"], last["sequence_number"]) == (0, 1)
@@ -100,7 +107,7 @@ def test_a_refusal_is_closed_as_one() -> None:
     ]
     cutting = meter()
     cutting.feed(b"".join(event(msgspec.json.encode(one)) for one in events))
-    after = read(cutting.cut())
+    after = read(cut(cutting))
     assert (after[0]["type"], after[0]["refusal"]) == ("response.refusal.done", "I can")
     assert after[-1]["response"]["output"][0]["content"] == [{"type": "refusal", "refusal": "I can"}]
 
@@ -121,7 +128,7 @@ LIES: list[Json] = [
 def test_a_provider_that_writes_nonsense_is_cut_all_the_same(lie: Json) -> None:
     cutting = meter()
     cutting.feed(transcript("text")[:600] + b"\n\n" + event(msgspec.json.encode(lie)))
-    assert read(cutting.cut())[-1]["type"] == "response.incomplete"
+    assert read(cut(cutting))[-1]["type"] == "response.incomplete"
 
 
 def test_what_is_kept_for_a_cut_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,5 +139,5 @@ def test_what_is_kept_for_a_cut_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     tail = event(msgspec.json.encode(delta))
     cutting = meter()
     cutting.feed(head + 20 * tail)
-    [last] = read(cutting.cut())
+    [last] = read(cut(cutting))
     assert (last["type"], last["response"]["output"]) == ("response.incomplete", [])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ambit.gateway.models.anthropic_messages import AnthropicMessages
+from ambit.gateway.models.gemini_generate import GeminiGenerate
 from ambit.gateway.models.openai_chat import OpenAIChat
 from ambit.gateway.models.openai_embeddings import OpenAIEmbeddings
 from ambit.gateway.models.openai_responses import OpenAIResponses
@@ -17,6 +18,9 @@ TRANSCRIPTS: list[tuple[str, WireFormat, TokenUsage]] = [
     ("openai_responses_text.sse", OpenAIResponses(), TokenUsage(37, 0, 0, 11)),
     ("openai_responses_reasoning_and_tool.sse", OpenAIResponses(), TokenUsage(267, 1024, 0, 215)),
     ("openai_responses_incomplete.json", OpenAIResponses(), TokenUsage(11, 0, 0, 16)),
+    ("gemini.sse", GeminiGenerate("streamGenerateContent"), TokenUsage(6, 5, 0, 75)),
+    ("gemini_array.json", GeminiGenerate("streamGenerateContent"), TokenUsage(6, 5, 0, 75)),
+    ("gemini_blocked.sse", GeminiGenerate("streamGenerateContent"), TokenUsage(7, 0, 0, 0)),
     ("openai_embeddings.json", OpenAIEmbeddings(), TokenUsage(8, 0, 0, 0)),
     ("anthropic_thinking_and_tool.sse", AnthropicMessages(), TokenUsage(472, 100, 10, 89, 20)),
 ]

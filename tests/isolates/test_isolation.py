@@ -178,12 +178,13 @@ async def test_an_agent_is_given_these_things_and_no_others(host: Host) -> None:
         """,
     )
     assert result["got"] == {
-        "env": ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AMBIT_SESSION", "SQL"],
+        "env": ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "AMBIT_SESSION", "SQL"],
         "ctx": ["storage", "waitUntil"],
-        "workers": ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "AMBIT_SESSION"],
+        "workers": ["OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "AMBIT_SESSION"],
         "process": {
             "OPENAI_BASE_URL": "http://gateway.ambit/openai/v1",
             "ANTHROPIC_BASE_URL": "http://gateway.ambit/anthropic",
+            "GOOGLE_GEMINI_BASE_URL": "http://gateway.ambit/gemini",
             "AMBIT_SESSION": "team-a/s-1",
         },
         "root": ["bundle", "tmp", "dev"],

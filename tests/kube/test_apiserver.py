@@ -3,6 +3,7 @@
 import asyncio
 import os
 import ssl
+import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -109,6 +110,11 @@ async def test_access_is_what_rbac_says() -> None:
         access = Access("create", "ambit.dev", "agents", "sessions", namespace, "researcher")
         assert not await client.subject_access_review(Identity("alice", ("team-a",)), access)
         assert await client.subject_access_review(Identity("root", ("system:masters",)), access)
+
+
+async def test_it_says_what_time_it_is() -> None:
+    async with KubeClient(KubeConfig.load(os.environ)) as client:
+        assert abs(await client.clock_ms() - time.time() * 1000) < 3_600_000
 
 
 async def test_wrong_and_weak_credentials_are_told_apart() -> None:

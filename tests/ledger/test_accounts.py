@@ -9,6 +9,7 @@ from ambit.ledger.wire import AccountPut, AccountRemoved, Granted, Invalid, Refu
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger.builders import (
     AGENT,
+    HOUR_MS,
     ORGANISATION,
     OTHER,
     SESSION,
@@ -156,3 +157,15 @@ def test_a_limit_added_later_has_counted_from_the_start(window: Window, resource
     for path, parent in ((TEAM, ORGANISATION), (AGENT, TEAM)):
         ledger.do(wire.PutAccount(path, (Limit(window, resource, 10),), parent), "operator")
         assert ledger.limit_usage(path) == (4, 4)
+
+
+def test_an_account_says_since_when_its_windows_run_through_a_change_of_zone() -> None:
+    ledger = a_ledger(a_limit(5, Window.DAY))
+    ledger.budget(a_limit(5, Window.DAY), a_limit(9), parent=ORGANISATION, zone="Asia/Tokyo")
+    ledger.pass_time(HOUR_MS)
+    day, lifetime = ledger.usage(TEAM).limits
+    assert (day.began_ms_ago, day.resets_in_ms) == (13 * HOUR_MS, 11 * HOUR_MS)
+    assert (lifetime.began_ms_ago, lifetime.resets_in_ms) == (None, None)
+    ledger.pass_time(12 * HOUR_MS)
+    day, _ = ledger.usage(TEAM).limits
+    assert (day.began_ms_ago, day.resets_in_ms) == (HOUR_MS, 38 * HOUR_MS), "until Tokyo's midnight, not the next one"

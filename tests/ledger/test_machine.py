@@ -12,6 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from ambit.ledger import views, wire
 from ambit.ledger.amounts import INDEX, RESOURCES, Amount, Limit, Resource, Window, split
+from ambit.ledger.changes import ClockDoubted
 from ambit.ledger.records import RecordKind
 from tests.ledger.builders import DAY_MS, HOUR_MS, MINUTE_MS, Ledger
 
@@ -31,6 +32,17 @@ limits = st.lists(
     st.builds(Limit, st.sampled_from(list(Window)), st.sampled_from(RESOURCES), st.integers(0, 30)),
     max_size=4,
     unique_by=lambda limit: (limit.window, limit.resource),
+).map(tuple)
+top_ups = st.lists(
+    st.builds(
+        wire.TopUp,
+        st.sampled_from(["one", "two", "three"]),
+        st.sampled_from(list(Window)),
+        st.sampled_from(RESOURCES),
+        st.integers(0, 30),
+    ),
+    max_size=2,
+    unique_by=lambda top_up: top_up.id,
 ).map(tuple)
 lifetime_limits = st.lists(
     st.builds(Limit, st.just(Window.LIFETIME), st.sampled_from(RESOURCES), st.integers(0, 30)),
@@ -83,9 +95,37 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # -- the operator
 
-    @rule(path=st.sampled_from(list(BUDGETS)), put=limits, zone=st.sampled_from(ZONES))
-    def edit(self, path: str, put: tuple[Limit, ...], zone: str) -> None:
-        assert self.ledger.budget(*put, path=path, parent=BUDGETS[path], zone=zone) == wire.AccountPut()
+    @rule(
+        path=st.sampled_from(list(BUDGETS)),
+        put=limits,
+        zone=st.sampled_from(ZONES),
+        enforcement=st.sampled_from(wire.Enforcement),
+        when_exhausted=st.sampled_from(wire.WhenExhausted),
+        top_ups=top_ups,
+    )
+    def edit(
+        self,
+        path: str,
+        put: tuple[Limit, ...],
+        zone: str,
+        enforcement: wire.Enforcement,
+        when_exhausted: wire.WhenExhausted,
+        top_ups: tuple[wire.TopUp, ...],
+    ) -> None:
+        op = wire.PutAccount(
+            path,
+            put,
+            BUDGETS[path],
+            zone,
+            enforcement=enforcement,
+            warn_at=(80,),
+            top_ups=top_ups,
+            when_exhausted=when_exhausted,
+        )
+        assert self.ledger.do(op, "operator") == wire.AccountPut()
+        again = self.ledger.usage(path).limits
+        assert self.ledger.do(op, "operator") == wire.AccountPut()
+        assert self.ledger.usage(path).limits == again  # each top-up is applied once
 
     @rule(
         path=st.sampled_from(list(AGENTS)),
@@ -239,6 +279,17 @@ class LedgerMachine(RuleBasedStateMachine):
     def kill(self, path: str) -> None:
         assert isinstance(self.ledger.kill(path), wire.Killed)
 
+    @rule(path=sessions)
+    def kill_a_session(self, path: str) -> None:
+        result = self.ledger.kill(path)
+        assert isinstance(result, wire.Killed | wire.UnknownAccount)
+        assert isinstance(result, wire.UnknownAccount) is self.is_not_there(path)
+        if isinstance(result, wire.Killed):
+            held = self.ledger.usage(path).held != Amount()
+            assert held <= (path in result.sessions)
+            assert held <= (result.confirmed is None)
+            assert self.ledger.usage(path).state is wire.State.ENDED
+
     # -- the world
 
     @rule(by_ms=st.sampled_from([1, 499, 30_000, MINUTE_MS, 7 * HOUR_MS, DAY_MS]))
@@ -248,6 +299,18 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(by_ms=st.sampled_from([1, MINUTE_MS, DAY_MS]))
     def clock_is_put_back(self, by_ms: int) -> None:
         self.ledger.now_ms -= by_ms
+
+    @rule()
+    def clock_is_doubted_and_accepted(self) -> None:
+        state = self.ledger.tree.state
+        doubted = ClockDoubted(state.now_ms)
+        state.evolve(doubted)
+        self.ledger.note([doubted])
+        accept = wire.AcceptClock("the node was moved", "ada")
+        assert isinstance(self.ledger.do(accept, "gateway"), wire.Forbidden)
+        assert state.clock_doubted
+        assert self.ledger.do(accept, "operator") == wire.ClockAccepted()
+        assert not state.clock_doubted
 
     @precondition(lambda self: bool(self.ledger.journal))
     @rule(through_snapshot=st.booleans())

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from tests.ledger_simulation.cluster import observed
+from tests.ledger_simulation.incarnation import observed
 from tests.ledger_simulation.many import Came, Failed, OutOfTime, described, prepare, run_many
 from tests.ledger_simulation.run import Simulation, Violation
 from tests.ledger_simulation.trace import Digest

@@ -1,178 +1,26 @@
-"""The ledger's processes: one writes, may be killed at any of its awaits or stopped, and another takes over.
-
-Each incarnation has a model of its own, made from the facts on the disk when it recovers, and asked about every
-operation that its writer applies.
-"""
+"""The ledger's processes: one writes, may be killed at any of its awaits or stopped, and another takes over."""
 
 import asyncio
 import traceback
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
-from unittest.mock import patch
 
-import msgspec
-
-from ambit.ledger import wire
-from ambit.ledger.changes import AnyChange
-from ambit.ledger.clock import Ahead, Clock, Reading
-from ambit.ledger.dispatch import Dispatcher
-from ambit.ledger.journal import Batch, JournalError
-from ambit.ledger.state import State
-from ambit.ledger.timekeeping import Timekeeper
-from ambit.ledger.tree import Facts as TreeFacts
-from ambit.ledger.tree import Outcome, Tree
-from ambit.ledger.writer import LedgerStopped, Writer
-from ambit.telemetry import metrics
-from tests.ledger_simulation.disk import Disk, SimulatedStore
+from ambit.ledger.clock import Ahead
+from ambit.ledger.tree import Tree
+from tests.ledger_simulation.disk import Disk
 from tests.ledger_simulation.faults import Faults
-from tests.ledger_simulation.loop import CURRENT, Process, SimulatedLoop
-from tests.ledger_simulation.model import Fact, Model
-from tests.ledger_simulation.model.facts import told
-from tests.ledger_simulation.network import Answer, Refusing
+from tests.ledger_simulation.incarnation import Facts, Incarnation
+from tests.ledger_simulation.loop import Process, SimulatedLoop
+from tests.ledger_simulation.model import Model
+from tests.ledger_simulation.network import Answer
 from tests.ledger_simulation.setting import Setting
 from tests.ledger_simulation.trace import Trace
 
-VERSION = 2
 RESTART_S = 0.2
 SMALL_JUMP_MS = 5 * 60 * 1000
 """Of the wall clock: believed without a word."""
 TAKEOVER_S = 3.0
 """How long after the writer fell silent another process takes over: longer than the writer's lease."""
-
-
-class Facts(NamedTuple):
-    """What a batch holds, and how many changes this incarnation had made at its end."""
-
-    facts: tuple[Fact, ...]
-    upto: int
-
-
-_REQUEST: ContextVar[list[int] | None] = ContextVar("request", default=None)
-"""Of a request that is served: how many changes the incarnation had made when its last operation was applied."""
-
-
-class Incarnation:
-    """One process of the ledger, from its start to its death."""
-
-    def __init__(
-        self,
-        name: str,
-        cluster: "Cluster",
-    ) -> None:
-        self.process = Process(name)
-        self.process.owner = self
-        self._cluster = cluster
-        self._trace = cluster.trace
-        self.store: SimulatedStore[Facts] = SimulatedStore(cluster.disk, cluster.faults, cluster.random, self)
-        self.model = Model(cluster.setting.windows, cluster.setting.at_once)
-        self.tree: Tree | None = None
-        self.serving = False
-        self._dispatcher = Dispatcher()
-        self._facts: deque[tuple[int, Fact]] = deque()
-        self._applied = 0
-        """Changes, of this incarnation's operations."""
-        self._taken = 0
-        """Of those, how many are in batches."""
-        self._durable = 0
-        """Of those, how many are on the disk."""
-
-    async def live(self) -> None:
-        """Recovers, serves, and is over when the journal fails it."""
-        # The loop's clock is that of the machine's boot: it goes on whichever process runs.
-        timekeeper = Timekeeper(self._cluster.wall_ms, notes=self._cluster.notes)
-        writer = Writer(self.store, _nobody_listens, timekeeper, self._cluster.compact_after)
-        try:
-            await writer.recover()
-            self.follow(writer.tree)
-            self._dispatcher.writer = writer
-            self.serving = True
-            self.say("serves")
-            await writer.run()
-        except JournalError as error:
-            self.say(f"ends: {error}")
-        self.serving = False
-        self._cluster.ended(self)
-
-    async def answer(self, component: str, body: bytes) -> bytes:
-        """What the HTTP service does with a request."""
-        request = [0]
-        _REQUEST.set(request)
-        try:
-            answered = await self._dispatcher.answer(component, body, VERSION)
-        except LedgerStopped as error:
-            raise Refusing(str(error)) from error
-        if request[0] > self._durable:
-            self._cluster.fail(f"answered before journalled: {request[0]} changes seen, {self._durable} on the disk")
-        return answered
-
-    def die(self) -> None:
-        """SIGKILL."""
-        self.process.alive = False
-        self.serving = False
-        self.store.die()
-
-    # -- what production is seen to do
-
-    def applied(
-        self,
-        now_ms: int,
-        component: str,
-        op: wire.AnyOperation | None,
-        result: wire.AnyResult | None,
-        made: Sequence[AnyChange],
-    ) -> None:
-        """The writer applied an operation, or let time pass."""
-        self.changed(now_ms, len(made))
-        fact = Fact(now_ms, component, op, result, told(made) if made else ())
-        if made:
-            self._facts.append((self._applied, fact))
-        if self._trace.wanted and op is not None:
-            self.say(f"{component}: {op} → {result}")
-        if isinstance(result, wire.ClockAccepted):
-            self._cluster.clock_accepted()
-        self.model.step(fact)
-        if self.model.problems:
-            self._cluster.fail("; ".join(self.model.problems))
-
-    def changed(self, now_ms: int, changes_made: int) -> None:
-        """The writer made changes, which whoever is answered from now on has seen."""
-        self._applied += changes_made
-        request = _REQUEST.get()
-        if request is not None:
-            request[0] = self._applied
-        latest_ms = self._cluster.latest_ms()
-        if now_ms > latest_ms:
-            self._cluster.fail(f"the ledger's clock is at {now_ms}, and {latest_ms} is the latest it may")
-
-    def follow(self, tree: Tree) -> None:
-        """Makes the model of a tree that recovered from the disk, and compares them."""
-        if tree is self.tree:
-            return
-        self.tree = tree
-        self.model = Model(self._cluster.setting.windows, self._cluster.setting.at_once)
-        for each in self._cluster.disk.history:
-            self.model.replay(each.facts)
-        self._cluster.recovered(tree, self.model)
-
-    # -- what the store asks of its oracle
-
-    def facts_of(self, batch: Batch) -> Facts:
-        self._taken += len(msgspec.msgpack.decode(batch.changes))
-        taken: list[Fact] = []
-        while self._facts and self._facts[0][0] <= self._taken:
-            taken.append(self._facts.popleft()[1])
-        return Facts(tuple(taken), self._taken)
-
-    def kept(self, facts: Facts) -> None:
-        self._durable = facts.upto
-
-    def say(self, what: str) -> None:
-        if self._trace.wanted:
-            self._trace(self.process.name, what)
 
 
 class Notes:
@@ -237,11 +85,11 @@ class Cluster:
         true_ms = self.setting.begins_ms + int(self.loop.time() * 1000)
         return true_ms + self._trusted_off_ms + SMALL_JUMP_MS + 1
 
-    def start(self) -> None:
-        """Another process of the ledger starts, and takes over."""
+    def start(self, stands_by_s: float = 0.0) -> None:
+        """Another process of the ledger starts, and takes over: at once, or after it has stood by for a while."""
         incarnation = Incarnation(f"ledger-{len(self.incarnations) + 1}", self)
         self.incarnations.append(incarnation)
-        self.loop.spawn(incarnation.process, incarnation.live(), "ledger").add_done_callback(self._no_defect)
+        self.loop.spawn(incarnation.process, incarnation.live(stands_by_s), "ledger").add_done_callback(self._no_defect)
 
     def _no_defect(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
@@ -275,7 +123,10 @@ class Cluster:
             return
         stopped.say("stopped")
         stopped.process.stopped = True
-        self.loop.later(TAKEOVER_S, self.start)
+        if self.random.random() < 0.5:
+            self.start(TAKEOVER_S)
+        else:
+            self.loop.later(TAKEOVER_S, self.start)
         self.loop.later(TAKEOVER_S * (0.5 + 3 * self.random.random()), self._resume, stopped)
 
     def _resume(self, stopped: Incarnation) -> None:
@@ -293,68 +144,3 @@ class Cluster:
     def _start_after(self, incarnation: Incarnation) -> None:
         if incarnation is self.incarnations[-1]:
             self.start()
-
-
-def _nobody_listens(batch: Sequence[AnyChange]) -> None:
-    pass
-
-
-@contextmanager
-def observed() -> Generator[None]:
-    """While this lasts, whatever a tree does in a process of the ledger is told to its incarnation."""
-    apply, advance, read = Tree.apply, Tree.advance, Clock.read
-
-    def observed_apply(self: Tree, component: str, op: wire.AnyOperation, now_ms: int) -> Outcome:
-        incarnation = _incarnation()
-        if incarnation is None:
-            return apply(self, component, op, now_ms)
-        incarnation.follow(self)
-        outcome = apply(self, component, op, now_ms)
-        incarnation.applied(self.state.now_ms, component, op, outcome.result, outcome.changes)
-        return outcome
-
-    def observed_advance(self: Tree, now_ms: int) -> TreeFacts:
-        incarnation = _incarnation()
-        if incarnation is None:
-            return advance(self, now_ms)
-        incarnation.follow(self)
-        made = advance(self, now_ms)
-        incarnation.applied(self.state.now_ms, "", None, None, made.changes)
-        return made
-
-    def observed_read(self: Clock, state: State, wall_ms: int, monotonic_ms: int) -> Reading:
-        reading = read(self, state, wall_ms, monotonic_ms)
-        incarnation = _incarnation()
-        if incarnation is not None and reading.changes:
-            incarnation.changed(state.now_ms, len(reading.changes))
-        return reading
-
-    with (
-        patch.dict(vars(metrics), {name: _Uncounted() for name in vars(metrics) if name.startswith("LEDGER_")}),
-        patch.object(Tree, "apply", observed_apply),
-        patch.object(Tree, "advance", observed_advance),
-        patch.object(Clock, "read", observed_read),
-    ):
-        yield
-
-
-class _Uncounted:
-    """A metric that counts nothing: a simulated ledger is no part of this process's figures."""
-
-    def labels(self, *values: str) -> "_Uncounted":
-        del values
-        return self
-
-    def inc(self) -> None:
-        pass
-
-    def observe(self, value: float) -> None:
-        pass
-
-    def set(self, value: float) -> None:
-        pass
-
-
-def _incarnation() -> Incarnation | None:
-    process = CURRENT.get()
-    return process.owner if process is not None and isinstance(process.owner, Incarnation) else None

@@ -12,7 +12,7 @@ from random import Random
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from ambit.ledger import snapshot
-from ambit.ledger.journal import Batch, Fenced, JournalError, Snapshot
+from ambit.ledger.journal import Batch, BatchesGone, Fenced, JournalError, Snapshot
 from ambit.ledger.records import Record, RecordKind
 from ambit.ledger.replay import replayed
 from tests.ledger_simulation.faults import Faults
@@ -81,6 +81,9 @@ class Disk(Generic[F]):
         return None if self.kept_snapshot is None else Snapshot(self.kept_snapshot[0], iter(self.kept_snapshot[1]))
 
     def batches(self, after: int) -> Iterator[Batch]:
+        """Raises BatchesGone where a snapshot already stands for some of them."""
+        if self.kept_snapshot is not None and after < (upto := self.kept_snapshot[0]):
+            raise BatchesGone(after + 1, upto + 1)
         for entry in self.log:
             data = unframed(entry.frame)
             if entry.sequence > after and data is not None:

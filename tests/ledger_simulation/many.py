@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.pool import Pool
 
-from tests.ledger_simulation.cluster import observed
+from tests.ledger_simulation.incarnation import observed
 from tests.ledger_simulation.run import Simulation, Violation
 
 CHUNK = 20

@@ -10,14 +10,16 @@ from ambit.ledger.tree import Tree
 from ambit.ledger.views import usage
 from tests.ledger_simulation.books import Books
 from tests.ledger_simulation.cluster import Cluster
+from tests.ledger_simulation.edits import Operator
 from tests.ledger_simulation.faults import Faults
+from tests.ledger_simulation.holders import Holder, Shared
 from tests.ledger_simulation.loop import Process, SimulatedLoop, StalledError
 from tests.ledger_simulation.model import Model, differences
 from tests.ledger_simulation.network import Network
 from tests.ledger_simulation.setting import LEAPS_S, Setting, pick
 from tests.ledger_simulation.settled import leftovers, wrong_records
 from tests.ledger_simulation.trace import Trace
-from tests.ledger_simulation.workload import Gateway, Holder, Operator, Shared
+from tests.ledger_simulation.workload import Gateway
 
 LEAST_OPERATIONS, MOST_OPERATIONS = 100, 300
 LEAP = 0.02

@@ -1,5 +1,7 @@
 """What the simulation found, each pinned on the tree alone."""
 
+import msgspec
+
 from ambit.ledger import snapshot, wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.ledger.changes import Adjusted, AnyChange, SessionWoken
@@ -118,3 +120,28 @@ def test_a_parked_session_wakes_with_the_next_window_after_a_replay_too() -> Non
     due_ms = replayed.next_due_ms()
     assert due_ms is not None
     assert any(isinstance(change, SessionWoken) for change in replayed.advance(due_ms).changes)
+
+
+def test_parking_one_session_keeps_another_from_no_waking_that_is_due() -> None:
+    """Seed 3753: the account was looked at again only when the window of the one that might have woken ended."""
+    ledger = a_ledger()
+    other = "session/n/other"
+    ledger.do(wire.Open(other, TEAM, 24 * HOUR_MS), BEGIN_MS)
+    parks = wire.PutAccount(TEAM, (a_limit(Window.MONTH, 1),), BUDGET, when_exhausted=wire.WhenExhausted.PARK)
+    ledger.do(parks, BEGIN_MS, "operator")
+    ledger.reserve("h#1", BEGIN_MS, HOUR_MS)
+    ledger.do(wire.Settle("h#1", ONE_CALL), BEGIN_MS)
+    ledger.reserve("h#2", BEGIN_MS, HOUR_MS)
+    ledger.do(wire.Reserve("h#3", other, ONE_CALL, ONE_CALL, HOUR_MS), BEGIN_MS)
+    # Both may go on, one after the other; the first is parked again, by another limit, before the second's turn.
+    by_day = Limit(Window.DAY, Resource.TOOL_CALLS, 1)
+    ledger.do(msgspec.structs.replace(parks, limits=(by_day,)), BEGIN_MS + 1, "operator")
+    ledger.do(wire.GetUsage(TEAM), BEGIN_MS + 1)
+    tool = Amount(tool_calls=1)
+    ledger.do(wire.Reserve("h#4", SESSION, tool, tool, HOUR_MS), BEGIN_MS + 2)
+    ledger.do(wire.Settle("h#4", tool), BEGIN_MS + 2)
+    again = ledger.do(wire.Reserve("h#5", SESSION, tool, tool, HOUR_MS), BEGIN_MS + 2)
+    assert isinstance(again, wire.Refused)
+    assert again.reason is wire.RefusalReason.PARKED
+    woken = ledger.tree.advance(BEGIN_MS + 1000).changes
+    assert [change.path for change in woken if isinstance(change, SessionWoken)] == [other]

@@ -21,6 +21,8 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of the input, written to the cache (Anthropic)."""
     cache_write_1h: int = 0
     """Of what was written to the cache, for an hour (Anthropic)."""
+    thoughts: int = 0
+    """Output tokens that are billed and not shown, beside the others (Gemini)."""
     first_ms: int = 0
     """Before the head of the answer."""
     frame_ms: int = 0

@@ -12,10 +12,11 @@ from aiohttp import web
 
 from tests.model_server.embeddings import Embeddings
 from tests.model_server.formats import Anthropic, Count, OpenAI, Plan, plan
+from tests.model_server.gemini import Gemini, GeminiArray, GeminiCount, asked
 from tests.model_server.responses import Responses
 from tests.model_server.script import Script, script_of
 
-Format = type[OpenAI] | type[Anthropic] | type[Responses] | type[Embeddings]
+Format = type[OpenAI] | type[Anthropic] | type[Responses] | type[Embeddings] | type[Gemini]
 
 
 @dataclass(eq=False)
@@ -66,6 +67,7 @@ class ModelServer:
                 web.post("/{base:.*}v1/chat/completions", self._openai),
                 web.post("/{base:.*}v1/responses", self._responses),
                 web.post("/{base:.*}v1/embeddings", self._embeddings),
+                web.post("/{base:.*}{version:v1|v1beta}/models/{model:[^/]+}:{verb:[a-zA-Z]+}", self._gemini),
                 web.post("/{base:.*}v1/messages", self._anthropic),
                 web.post("/{base:.*}v1/messages/count_tokens", self._count),
                 web.get("/received", self._list_received),
@@ -90,22 +92,32 @@ class ModelServer:
     async def _count(self, request: web.Request) -> web.StreamResponse:
         return await self._call(request, Count)
 
-    async def _call(self, request: web.Request, form: Format) -> web.StreamResponse:
+    async def _gemini(self, request: web.Request) -> web.StreamResponse:
+        body = msgspec.json.decode(await request.read(), type=dict[str, Any])
+        verb = request.match_info["verb"]
+        fields = asked(body, request.match_info["model"], verb == "streamGenerateContent")
+        streamed = Gemini if request.query.get("alt") == "sse" else GeminiArray
+        return await self._call(request, GeminiCount if verb == "countTokens" else streamed, fields)
+
+    async def _call(
+        self, request: web.Request, form: Format, fields: dict[str, Any] | None = None
+    ) -> web.StreamResponse:
         body = await request.read()
         received = Received(request.method, request.path_qs, list(request.headers.items()), body)
         async with self._arrival:
             self.received.append(received)
             self._arrival.notify_all()
         try:
-            answer = await self._answer(request, form, received)
+            answer = await self._answer(request, form, received, received.json if fields is None else fields)
         except (asyncio.CancelledError, ConnectionError):
             received.gone.set()
             raise
         received.answered = True
         return answer
 
-    async def _answer(self, request: web.Request, form: Format, received: Received) -> web.StreamResponse:
-        fields = received.json
+    async def _answer(
+        self, request: web.Request, form: Format, received: Received, fields: dict[str, Any]
+    ) -> web.StreamResponse:
         script = script_of(str(fields["model"]))
         await asyncio.sleep(script.first_ms / 1000)
         if script.status != 200:
@@ -151,7 +163,8 @@ async def _document(request: web.Request, form: Format, planned: Plan) -> web.St
 
 async def _stream(request: web.Request, form: Format, planned: Plan, received: Received) -> web.StreamResponse:
     script = planned.script
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Request-Id": "scripted"})
+    kind = "application/json" if form is GeminiArray else "text/event-stream"
+    response = web.StreamResponse(headers={"Content-Type": kind, "X-Request-Id": "scripted"})
     response.enable_chunked_encoding()
     await response.prepare(request)
     for event in form.events(planned):

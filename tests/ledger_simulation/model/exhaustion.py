@@ -95,14 +95,15 @@ def _limit_of(account: ModelAccount, window: Window, resource: str) -> Limit | N
 
 
 def reached(state: ModelState, change: changes.LimitReached) -> bool:
-    """Whether what is spent has reached that percentage."""
+    """Whether what is spent has reached that percentage, and somebody asked to be told."""
     account = state.accounts[change.path]
     state.turn(account)
     limit = _limit_of(account, change.window, change.resource)
     if limit is None:
         return False
     spent = account.at(change.window).spent[INDEX[change.resource]]
-    return spent > 0 and spent * 100 >= change.percent * limit.amount
+    asked = account.put is not None and change.percent in account.put.warn_at
+    return asked and spent > 0 and spent * 100 >= change.percent * limit.amount
 
 
 def warned(state: ModelState, change: changes.LimitReached) -> None:

@@ -102,6 +102,7 @@ class Model(ModelState):
                 case changes.SessionWoken():
                     exhaustion.wake(self, change, self._has_no_slot(change.path))
                 case changes.LimitReached() if exhaustion.reached(self, change):
+                    exhaustion.warned(self, change)  # before the operation may change what is asked for
                     early.append(change)
                 case _:
                     pass
@@ -126,9 +127,10 @@ class Model(ModelState):
                 case changes.SessionParked():
                     exhaustion.park(self, change)
                 case changes.LimitReached():
-                    if change not in early and not exhaustion.reached(self, change):
-                        self.wrong(f"{change}: that much is not spent")
-                    exhaustion.warned(self, change)
+                    if change not in early:
+                        if not exhaustion.reached(self, change):
+                            self.wrong(f"{change}: that much is not spent")
+                        exhaustion.warned(self, change)
                 case changes.HoldsRecalled():
                     self._recall(change)
                 case _:

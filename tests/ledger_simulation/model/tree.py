@@ -1,7 +1,7 @@
 """Accounts that come, change, move and go."""
 
 from ambit.ledger import wire
-from ambit.ledger.amounts import INDEX, Limit, Window, plus
+from ambit.ledger.amounts import INDEX, MAX_AMOUNT, Limit, Window, plus
 from tests.ledger_simulation.model.accounts import ModelAccount
 from tests.ledger_simulation.model.admission import beyond_counting
 from tests.ledger_simulation.model.state import ModelState
@@ -13,8 +13,10 @@ def put(state: ModelState, op: wire.PutAccount, result: wire.AnyResult | None) -
     parent = None if op.parent is None else state.accounts[op.parent]
     cycle = account is not None and parent is not None and account in parent.chain()
     moves = account is not None and not account.removed and account.parent is not parent
-    if isinstance(result, wire.AccountPut) is (cycle or moves):
-        state.wrong(f"{op.path} under {op.parent}: a cycle {cycle}, a move of what lives {moves}, answered {result}")
+    absurd = account is not None and _raises_too_much(state, account, op.top_ups)
+    if isinstance(result, wire.AccountPut) is (cycle or moves or absurd):
+        why = f"a cycle {cycle}, a move of what lives {moves}, top-ups beyond counting {absurd}"
+        state.wrong(f"{op.path} under {op.parent}: {why}, answered {result}")
     if not isinstance(result, wire.AccountPut):
         return
     if account is None:
@@ -31,6 +33,17 @@ def put(state: ModelState, op: wire.PutAccount, result: wire.AnyResult | None) -
             state.turn(user)
             user.base, user.zone = op.user_limits or (), op.time_zone
             user.look_at_limits()
+
+
+def _raises_too_much(state: ModelState, account: ModelAccount, top_ups: tuple[wire.TopUp, ...]) -> bool:
+    """Whether a limit would be raised beyond what can be counted."""
+    state.turn(account)
+    raised = {bound: amount for bound, (_, amount) in account.raised.items()}
+    for each in top_ups:
+        if each.id not in account.topped_up:
+            bound = (each.window, each.resource)
+            raised[bound] = raised.get(bound, 0) + each.amount
+    return max(raised.values(), default=0) > MAX_AMOUNT
 
 
 def _top_up(account: ModelAccount, top_up: wire.TopUp) -> None:

@@ -14,6 +14,8 @@ RESERVED_ENVIRONMENT_NAMES: tuple[str, ...] = (
     "OPENAI_API_KEY",
     "ANTHROPIC_BASE_URL",
     "ANTHROPIC_API_KEY",
+    "GOOGLE_GEMINI_BASE_URL",
+    "GEMINI_API_KEY",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",
@@ -92,8 +94,8 @@ class Variable(ApiModel):
             f"!self.upperAscii().startsWith('{RESERVED_ENVIRONMENT_PREFIX}')"
             f" && !(self.upperAscii() in {list(RESERVED_ENVIRONMENT_NAMES)})",
             "choose another name: Ambit itself sets AMBIT_*, OPENAI_BASE_URL, OPENAI_API_KEY, ANTHROPIC_BASE_URL,"
-            " ANTHROPIC_API_KEY, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY and HOME, so that the gateway is the only"
-            " way out",
+            " ANTHROPIC_API_KEY, GOOGLE_GEMINI_BASE_URL, GEMINI_API_KEY, HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY"
+            " and HOME, so that the gateway is the only way out",
         ),
         Doc("The variable's name; those that Ambit sets itself are refused.", example="REGION"),
     ]

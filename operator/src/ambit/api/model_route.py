@@ -21,6 +21,7 @@ class Provider(StrEnum):
 
     OPENAI = "OpenAI"
     ANTHROPIC = "Anthropic"
+    GEMINI = "Gemini"
 
 
 class Prices(ApiModel):

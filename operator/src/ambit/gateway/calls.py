@@ -36,7 +36,8 @@ NOT_CHARGED: Final = frozenset({400, 401, 403, 404, 413, 422, 429, 529})
 NOT_FORWARDED: Final = HOP_BY_HOP | {
     *(b"host", b"content-length", b"expect", b"accept-encoding", b"cookie", b"forwarded", b"via"),
     *(b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"),
-    *(b"openai-organization", b"openai-project"),  # they choose who is billed, and the route's key says that
+    # They choose who is billed, or what is done; the route's key and the wire format say that.
+    *(b"openai-organization", b"openai-project", b"x-goog-user-project", b"x-http-method-override"),
 }
 _NOT_FORWARDED_PREFIXES: Final = (b"x-ambit-", b"x-forwarded-", b"proxy-")
 

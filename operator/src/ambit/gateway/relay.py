@@ -81,6 +81,7 @@ class Relay:
         self._connection: UpstreamConnection | None = None
         self._status: int | None = None
         self._event_stream = False
+        self._open_ended = False
         self._withheld = False
         self._client_gone = False
         self._began_at = self._heard_at = self._loop.time()
@@ -113,7 +114,9 @@ class Relay:
             (name, value) for name, value in headers if name not in drop and not name.startswith(b"x-ambit-")
         )
         passed += self._own_headers()
-        self._exchange.start(status, passed, None if self._event_stream else body_length(headers))
+        length = None if self._event_stream else body_length(headers)
+        self._open_ended = length is None
+        self._exchange.start(status, passed, length)
 
     def on_body(self, data: bytes) -> None:
         self._heard_at = self._loop.time()
@@ -142,11 +145,12 @@ class Relay:
         self.cut_cause = cause
         self._disconnect()
         if self._exchange.started and not self._client_gone:
-            if self._event_stream and self._meter is not None:
-                self._exchange.write(self._meter.cut())
-                self._exchange.finish()
-            else:
+            ending = self._meter.cut() if self._open_ended and self._meter is not None else None
+            if ending is None:
                 self._exchange.abort()
+            else:
+                self._exchange.write(ending)
+                self._exchange.finish()
         self._resolve(Ending.CUT)
 
     # -- the client ------------------------------------------------------

@@ -72,7 +72,7 @@ def of_result(span: Span, call: Call, relayed: Relayed, charged: Amount) -> None
     if call.stream:
         span.set(Attribute.TIME_TO_FIRST_CHUNK, relayed.first_chunk_s)
     if usage is not None:
-        span.set(Attribute.INPUT_TOKENS, usage.input + usage.cache_read + usage.cache_write)
+        span.set(Attribute.INPUT_TOKENS, usage.total - usage.output)
         span.set(Attribute.CACHE_READ_TOKENS, usage.cache_read)
         span.set(Attribute.CACHE_WRITE_TOKENS, usage.cache_write)
         span.set(Attribute.OUTPUT_TOKENS, usage.output)

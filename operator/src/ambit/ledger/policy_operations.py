@@ -63,7 +63,6 @@ def exhaust(step: Step, session: Account, refused: Refused) -> Refused:
         return msgspec.structs.replace(refused, reason=RefusalReason.TERMINATED, message=message)
     need = refused.requested
     step.record(changes.SessionParked(step.now_ms, session.path, account.path, refused.window, refused.resource, need))
-    _look_when_it_ends(step, account, policy)
     return msgspec.structs.replace(refused, reason=RefusalReason.PARKED, message=_parked_text(session, refused.message))
 
 

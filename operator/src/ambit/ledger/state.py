@@ -223,7 +223,7 @@ class State:
         session = session_of(account)
         session.parked_by = by
         self.policy(by).lot.park(change.path, Parked(change.window, change.resource, change.need))
-        self.look_at_parked(by, change.at_ms)  # whoever replays this does not know when its window ends
+        self.look_at_parked(by, change.at_ms)  # it says when the window ends; and another of its sessions may be due
         self.session_timers.remove(account, session.timer)  # idle time stands still
         session.timer = 0
         if not session.holds:

@@ -5,7 +5,7 @@ import msgspec
 from ambit.ledger.accounts import Account, Session
 from ambit.ledger.admission import standing_of
 from ambit.ledger.allowance import LIFETIME_PLACE
-from ambit.ledger.amounts import Amount
+from ambit.ledger.amounts import Amount, Window
 from ambit.ledger.history import SessionUsage
 from ambit.ledger.paths import kind_of
 from ambit.ledger.state import State
@@ -21,7 +21,13 @@ def usage(state: State, account: Account, now_ms: int) -> Usage:
         state=state_of(account),
         parent=None if account.parent is None else account.parent.path,
         limits=tuple(
-            LimitUsage(limit.window, limit.resource, limit.amount, *standing_of(account, limit, now_ms))
+            LimitUsage(
+                limit.window,
+                limit.resource,
+                limit.amount,
+                *standing_of(account, limit, now_ms),
+                None if limit.window is Window.LIFETIME else now_ms - account.window_begun_ms(limit.window),
+            )
             for limit in account.limits
         ),
         spent=Amount.of(account.spent_in(LIFETIME_PLACE)),

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from urllib.parse import parse_qs
 
 from ambit.gateway.server.http import Request
 
@@ -12,13 +13,18 @@ def bearer_token(request: Request) -> str | None:
 
 
 def presented_token(request: Request) -> str | None:
-    """The first of: `Authorization: Bearer`, `x-api-key`, the password of `Proxy-Authorization: Basic`."""
+    """The first of: `Authorization: Bearer`, `x-api-key`, `x-goog-api-key`, the query's `key` (never logged), the
+    password of `Proxy-Authorization: Basic`.
+    """
     bearer = bearer_token(request)
     if bearer is not None:
         return bearer
-    api_key = request.header(b"x-api-key")
-    if api_key is not None:
-        return _text(api_key)
+    for name in (b"x-api-key", b"x-goog-api-key"):
+        api_key = request.header(name)
+        if api_key is not None:
+            return _text(api_key)
+    if request.is_origin_form and (keys := parse_qs(request.query).get("key")):
+        return _text(keys[0].encode()) if len(keys) == 1 else None
     basic = _after_scheme(request.header(b"proxy-authorization"), b"basic")
     if basic is None:
         return None

@@ -26,7 +26,7 @@ class AnthropicSurface:
 
     provider = Provider.ANTHROPIC
     prefix = "/anthropic"
-    models_path = "/v1/models"
+    models_paths: tuple[str, ...] = ("/v1/models",)
     formats: tuple[WireFormat, ...] = (AnthropicMessages(), AnthropicCount())
 
     def refuse(self, refusal: RefusedCall) -> Response:

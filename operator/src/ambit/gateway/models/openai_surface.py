@@ -27,7 +27,7 @@ class OpenAISurface:
 
     provider = Provider.OPENAI
     prefix = "/openai"
-    models_path = "/v1/models"
+    models_paths: tuple[str, ...] = ("/v1/models",)
     formats: tuple[WireFormat, ...] = (OpenAIChat(), OpenAIResponses(), OpenAIEmbeddings())
 
     def refuse(self, refusal: RefusedCall) -> Response:

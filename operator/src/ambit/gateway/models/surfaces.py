@@ -5,12 +5,13 @@ from typing import Final
 from urllib.parse import unquote
 
 from ambit.gateway.models.anthropic_surface import AnthropicSurface
+from ambit.gateway.models.gemini_surface import GeminiSurface
 from ambit.gateway.models.openai_surface import OpenAISurface
 from ambit.gateway.models.wire_format import RefusedCall, Surface, WireFormat
 from ambit.telemetry.reasons import Refusal
 
 OPENAI: Final = OpenAISurface()
-SURFACES: Final[tuple[Surface, ...]] = (OPENAI, AnthropicSurface())
+SURFACES: Final[tuple[Surface, ...]] = (OPENAI, AnthropicSurface(), GeminiSurface())
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,12 @@ def asked_for(surface: Surface, method: str, path: str) -> WireFormat | ModelQue
             for wire in surface.formats:
                 if wire.serves(below):
                     return wire
-        elif method == "GET" and below == surface.models_path:
-            return ModelQuestion(None)
-        elif method == "GET" and below.startswith(f"{surface.models_path}/"):
-            return ModelQuestion(unquote(below.removeprefix(f"{surface.models_path}/")))
+        elif method == "GET":
+            for models in surface.models_paths:
+                if below == models:
+                    return ModelQuestion(None)
+                if below.startswith(f"{models}/"):
+                    return ModelQuestion(unquote(below.removeprefix(f"{models}/")))
         why_not = surface.why_not(below)
         if why_not is not None:
             raise RefusedCall(404, Refusal.NOT_FOUND, f"{method} {path} is not served: {why_not}")

@@ -125,8 +125,8 @@ class Meter(Protocol):
         """The answer has ended; returns what was still kept back."""
         ...
 
-    def cut(self) -> bytes:
-        """The terminal events that end the stream here, in the provider's own words for `length`.
+    def cut(self) -> bytes | None:
+        """What ends the stream here, in the provider's own words for `length`; None where it has no early end.
 
         What `feed` kept back is dropped: the client has whole events only.
         """
@@ -174,8 +174,8 @@ class Surface(Protocol):
     provider: Provider
     prefix: str
     """Where the provider's paths begin among the gateway's: `/openai`."""
-    models_path: str
-    """The provider's own path of the listing of models; one model stands below it."""
+    models_paths: tuple[str, ...]
+    """The provider's own paths of the listing of models; one model stands below each."""
     formats: tuple[WireFormat, ...]
 
     def refuse(self, refusal: RefusedCall) -> Response:

@@ -109,6 +109,8 @@ class LimitUsage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     spent: int
     held: int
     resets_in_ms: int | None = None
+    began_ms_ago: int | None = None
+    """How long the window has run. Both None: it never ends."""
 
 
 class HoldView(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

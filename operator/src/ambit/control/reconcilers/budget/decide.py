@@ -105,6 +105,10 @@ def _window(window: Window, limits: list[wire.LimitUsage], time_zone: str, at: d
         # A Minute's bounds would be out of date as soon as they are written.
         return entry
     start, end = window_bounds(window, at, resets_in_ms, time_zone)
+    if limits[0].began_ms_ago is not None:
+        # After a change of the zone the window that runs is still measured in the one before, and the next is a longer
+        # one: the ledger alone knows. (One of the release before does not say.)
+        start = end - timedelta(milliseconds=limits[0].began_ms_ago + resets_in_ms)
     return entry.model_copy(update={"start": timestamp(start), "end": timestamp(end)})
 
 

@@ -162,6 +162,7 @@ def _environment(sandbox: Sandbox, session: str) -> list[Json]:
         "AMBIT_INPUT": (sandbox.spec.input or "").replace("$", "$$"),
         "OPENAI_BASE_URL": f"{gateway}/openai/v1",
         "ANTHROPIC_BASE_URL": f"{gateway}/anthropic",
+        "GOOGLE_GEMINI_BASE_URL": f"{gateway}/gemini",
         "HTTP_PROXY": proxy,
         "HTTPS_PROXY": proxy,
         "http_proxy": proxy,
@@ -171,7 +172,7 @@ def _environment(sandbox: Sandbox, session: str) -> list[Json]:
         "HOME": "/workspace",
     }
     token = {"secretKeyRef": {"name": token_secret_name(session), "key": TOKEN_KEY}}
-    from_secret = ("AMBIT_TOKEN", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+    from_secret = ("AMBIT_TOKEN", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")
     return [
         *({"name": name, "valueFrom": token} for name in from_secret),
         *({"name": name, "value": value} for name, value in values.items()),
