@@ -107,11 +107,16 @@ def test_one_ledger_alone_is_not_asked_for_a_standby(render: Callable[..., list[
     assert alerts == {each["alert"] for each in alert_rules()} - {"AmbitLedgerNoStandby"}
 
 
+REFUSED = 'ambit_budget_refusals_total{namespace="a",budget="b",window="Day",resource="usd",result="Refused"}'
 ALERT_CASES = {
     "AmbitBudgetNearlyExhausted": {
         'ambit_budget_limit{namespace="a",budget="b",window="Day",resource="usd"}': "10x10",
         'ambit_budget_spent{namespace="a",budget="b",window="Day",resource="usd"}': "9.5x10",
         "ambit_ledger_open_sessions": "0x10",
+    },
+    "AmbitBudgetRefusing": {
+        REFUSED: "_x12 1x10",
+        "ambit_ledger_open_sessions": "0x20",
     },
     "AmbitLedgerAway": {"up": "0x10"},
     "AmbitLedgerClockDoubted": {"ambit_ledger_clock_doubted": "0 1x19", "ambit_ledger_open_sessions": "0x20"},
@@ -161,6 +166,8 @@ QUIET = {
     'ambit_ledger_writer{pod="a"}': "1x20",
     'ambit_ledger_writer{pod="b"}': "0x20",
     "ambit_isolate_ends_unconfirmed_total": "2x20",
+    REFUSED: "7x20",
+    'ambit_budget_refusals_total{namespace="a",budget="c",window="Day",resource="usd",result="Shadow"}': "0+1x20",
     'ambit_gateway_requests_total{route="a/smart",outcome="UpstreamFailed"}': "0+6x20",
     'ambit_gateway_requests_total{route="a/smart",outcome="Completed"}': "0+60x20",
 }

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from e2e.cluster.progress import Progress
+from e2e.cluster.upstream.build import client
 from tests.cluster.conftest import Cluster, Manifest
 from tests.cluster.manifests import MODEL_NAMESPACE
+from tests.own_cluster import runner_kubeconfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 TEAM = Path(__file__).parents[2] / "examples" / "own-cluster" / "team.yaml"
@@ -34,17 +37,6 @@ def as_shown(prefix: str) -> list[Manifest]:
     return [each for each in yaml.safe_load_all(text.replace("gpt-6-luna", "scripted")) if each]
 
 
-def kubeconfig_of(cluster: Cluster, namespace: str, service_account: str, folder: Path) -> Path:
-    """The cluster's kubeconfig with the service account's token in place of the administrator's certificate."""
-    config = yaml.safe_load(cluster.installed.kubeconfig.read_text())
-    token = cluster.kubectl("create", "token", service_account, "--namespace", namespace).strip()
-    for user in config["users"]:
-        user["user"] = {"token": token}
-    path = folder / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return path
-
-
 @pytest.mark.usefixtures("scripted_model")
 def test_all_of_it_becomes_ready_and_is_run_by_who_may(cluster: Cluster, prefix: str, tmp_path: Path) -> None:
     platform, team = f"{prefix}-platform", f"{prefix}-team-a"
@@ -61,7 +53,7 @@ def test_all_of_it_becomes_ready_and_is_run_by_who_may(cluster: Cluster, prefix:
         where = each["metadata"]
         cluster.wait_ready(where["namespace"], f"{each['kind'].lower()}/{where['name']}", within_s=120)
 
-    runner = kubeconfig_of(cluster, team, "runner", tmp_path)
+    runner = runner_kubeconfig(cluster.installed.kubeconfig, client("kubectl", Progress()), team, tmp_path)
     answer = cluster.ambit("run", f"{team}/researcher", "What changed in TLS 1.3?", kubeconfig=runner)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert answer.stdout.strip()

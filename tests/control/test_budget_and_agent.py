@@ -185,6 +185,12 @@ MODELS = [{"name": "smart", "routeRef": {"name": "smart"}}]
             ("False", "LimitExhausted"),
             id="spent out",
         ),
+        pytest.param(
+            an_agent(),
+            {"budgets": (a_budget(), exhausted(a_budget("org", enforcement="Shadow")))},
+            ("True", "Ready"),
+            id="spent out in Shadow",
+        ),
         pytest.param(an_agent(environment=ISOLATE), {"pool": A_POOL}, ("False", "HostsNotReady"), id="no host"),
         pytest.param(
             an_agent(),

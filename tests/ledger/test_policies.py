@@ -181,6 +181,20 @@ def test_a_shadow_account_counts_and_says_what_it_would_have_refused() -> None:
     assert ledger.usage().state is wire.State.OPEN, "it ends nothing"
 
 
+def test_a_shadow_account_without_room_has_each_call_ask_so_that_it_is_counted() -> None:
+    ledger = a_ledger()
+    put(ledger, a_limit(3, Window.DAY), enforcement=Enforcement.SHADOW)
+    spend(ledger, calls(3))
+    said = len(ledger.records)
+    ahead = ledger.do(wire.Reserve("gateway#1", SESSION, calls(1), calls(1), 60_000, speculative=True))
+    assert isinstance(ahead, wire.Refused)
+    assert len(ledger.records) == said, "nothing was refused to anybody"
+    answer = ledger.reserve(calls(1), hold="h")
+    assert isinstance(answer, Granted)
+    assert len(answer.shadow) == 1
+    assert len(ledger.records) == said + 1
+
+
 def test_shadow_grants_what_was_wanted_not_what_is_left() -> None:
     ledger = a_ledger()
     put(ledger, a_limit(3, Window.DAY), enforcement=Enforcement.SHADOW)

@@ -30,6 +30,8 @@ def opened(state: ModelState, op: wire.Open, result: wire.AnyResult | None) -> N
     before = state.folded.get(op.path)
     if before is not None and state.now_ms < before.ended_ms + RECORD_KEPT_MS and isinstance(result, wire.Opened):
         state.wrong(f"{op.path} was open before, has ended and folded, and begins anew with fresh limits")
+    if before is not None and isinstance(result, wire.Refused) and result.account == op.path:
+        return  # it has folded with this very operation, and is known to have ended
     chain = parent.chain()
     agent = None if op.agent is None else state.accounts[op.agent]
     bounds = chain if agent is None or agent in chain else (agent, *chain)

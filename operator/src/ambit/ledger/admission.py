@@ -50,7 +50,8 @@ def admit(
     `Refused` where what is spent leaves no room, which nothing but a new window or limit changes; `Full` where room is
     only held by others, or the window is a Minute. Refused comes before Full, and the nearest account before others.
     What an act under way takes beyond a Minute's limit delays whatever begins next. What accounts in Shadow would have
-    refused is added to `shadow`: they stand in nobody's way, and soften no account below or above them.
+    refused is added to `shadow`: they stand in nobody's way, and soften no account below or above them. An act to come
+    they refuse all the same, so that the act, should it come, asks and is counted.
     """
     speculative, under_way = asked_for is For.ACT_TO_COME, asked_for is For.ACT_UNDER_WAY
     room = want
@@ -79,8 +80,8 @@ def admit(
                     free = _share(account, index, free)
                 if free >= room[index] and free >= need:
                     continue
-                if account.allowance.enforcement is Enforcement.SHADOW:
-                    if free < need and not speculative:
+                if account.allowance.enforcement is Enforcement.SHADOW and not speculative:
+                    if free < need:
                         shadow.append(_deny(Denial, account, bound, need, now_ms))
                     continue
                 if free < need:

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from ambit.ledger import older_answers, spans, wire
-from ambit.ledger.amounts import RESOURCES
+from ambit.ledger.amounts import RESOURCES, Resource, Window
 from ambit.ledger.writer import LedgerStopped
 from ambit.telemetry import metrics, tracing
 
@@ -109,6 +109,9 @@ def _count(component: str, op: wire.AnyOperation | wire.Invalid, result: wire.An
         kind = op.account.partition("/")[0]
         labels = ("Refused", wire.RefusalReason.LIMIT_EXCEEDED, kind, op.window, op.resource)
         metrics.LEDGER_REFUSALS.labels(*labels).inc(op.count)
+        _count_of_budget("Refused", op.account, op.window, op.resource, op.count)
+    if isinstance(op, wire.Reserve) and op.speculative:
+        return
     if isinstance(result, wire.Denial):
         _count_refusal(type(result).__name__, result)
     elif isinstance(result, wire.Granted):
@@ -119,3 +122,11 @@ def _count(component: str, op: wire.AnyOperation | wire.Invalid, result: wire.An
 def _count_refusal(answer: str, denial: wire.Denial) -> None:
     kind = denial.account.partition("/")[0]
     metrics.LEDGER_REFUSALS.labels(answer, denial.reason, kind, denial.window or "", denial.resource or "").inc()
+    if answer != "Wait" and denial.window is not None and denial.resource is not None:
+        _count_of_budget(answer, denial.account, denial.window, denial.resource, 1)
+
+
+def _count_of_budget(answer: str, account: str, window: Window, resource: Resource, count: int) -> None:
+    kind, _, name = account.partition("/")
+    if kind == "budget":
+        metrics.BUDGET_REFUSALS.labels(*name.split("/"), window, resource, answer).inc(count)

@@ -95,6 +95,11 @@ LEDGER_REFUSALS = Counter(
     "it was granted, and an account in Shadow would have refused it.",
     ["result", "reason", "kind", "window", "resource"],
 )
+BUDGET_REFUSALS = Counter(
+    "ambit_budget_refusals_total",
+    "Calls and runtime that a Budget's limit refused for good (result Refused), or would have refused (Shadow).",
+    ["namespace", "budget", "window", "resource", "result"],
+)
 LEDGER_WARNINGS = Counter(
     "ambit_ledger_warnings_total",
     "Percentages of limits (`warnAt`) that what is spent has reached, each once in a window.",

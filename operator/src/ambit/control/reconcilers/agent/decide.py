@@ -6,6 +6,7 @@ from datetime import datetime
 
 from ambit.api.agent import Agent, AgentStatus, SessionCounts
 from ambit.api.budget import Budget
+from ambit.api.budget import Enforcement as Enforcing
 from ambit.api.conditions import Condition, ConditionStatus, ConditionType, find, with_condition
 from ambit.api.sandbox import Sandbox
 from ambit.api.sandbox_pool import SandboxPool
@@ -82,8 +83,10 @@ def _resolved(problems: Iterable[Problem]) -> Said:
 
 
 def _within(budgets: Iterable[Budget]) -> Said:
-    """As the nearest Budget above that has nothing left."""
+    """As the nearest Budget above that has nothing left. One in Shadow refuses nothing."""
     for budget in budgets:
+        if budget.spec.enforcement is Enforcing.SHADOW:
+            continue
         said = find(budget.status.conditions, ConditionType.WITHIN_BUDGET)
         if said is not None and said.status is FALSE:
             return ConditionType.WITHIN_BUDGET, FALSE, said.reason, f"Budget {budget.key}: {said.message}"

@@ -67,6 +67,8 @@ def _within(usage: wire.Usage | None, limits: tuple[WindowUsage, ...]) -> tuple[
         return ((ConditionType.WITHIN_BUDGET, TRUE, Progress.WITHIN_BUDGET.value, ""),)
     ends = {window.window.value: window.end for window in limits}
     said = [_exhausted(limit, ends.get(limit.window.value)) for limit in spent_out]
+    if usage.enforcement is wire.Enforcement.SHADOW:
+        said.append("in Shadow: it refuses nothing")
     return ((ConditionType.WITHIN_BUDGET, FALSE, Progress.LIMIT_EXHAUSTED.value, "; ".join(said)),)
 
 
