@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ambit.ledger.settings import Settings
 from ambit.telemetry.tracing.settings import TracingSettings
 from tests.chart.conftest import CHART, Manifest
 
@@ -39,6 +40,8 @@ def test_lint_finds_nothing(helm: Helm) -> None:
         ({"ledger": {"replicas": 2}}, "replicas"),
         ({"ledger": {"replicas": 3, "postgres": {"url": "postgres://a@db/a"}}}, "replicas"),
         ({"ledger": {"postgres": {"url": "mysql://a@db/a"}}}, "url"),
+        ({"ledger": {"postgres": {"partitions": 16}}}, "partitions"),
+        ({"ledger": {"postgres": {"url": "postgres://a@db/a", "partitions": 65}}}, "partitions"),
         ({"gateway": {"replicas": 0}}, "replicas"),
         ({"ledger": {"storage": {"size": "1 GB"}}}, "size"),
         ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
@@ -105,6 +108,20 @@ def test_with_postgres_a_second_ledger_stands_by_and_there_is_no_volume(render: 
     assert volume["secret"] == {"secretName": "db", "items": [{"key": "pass", "path": "password"}]}
     (mount,) = [each for each in container["volumeMounts"] if each["name"] == "postgres"]
     assert environ["AMBIT_LEDGER_STORE_PASSWORD_FILE"] == f"{mount['mountPath']}/password"
+
+
+def test_with_partitions_any_number_of_ledgers_write_and_are_reached_one_by_one(render: Render) -> None:
+    manifests = render(ledger={"replicas": 3, "postgres": {"url": "postgres://a@db/a", "partitions": 16}})
+    (ledger,) = [m for m in of_kind(manifests, "Deployment") if m["metadata"]["name"] == "ambit-ledger"]
+    assert ledger["spec"]["replicas"] == 3
+    assert ledger["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    (container,) = ledger["spec"]["template"]["spec"]["containers"]
+    environ = {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
+    assert environ["AMBIT_LEDGER_PARTITIONS"] == "16"
+    assert environ["AMBIT_LEDGER_HOST"] == {"fieldRef": {"fieldPath": "status.podIP"}}
+    values = {name: value for name, value in environ.items() if isinstance(value, str)}
+    settings = Settings.from_env({**values, "AMBIT_LEDGER_HOST": "10.0.0.7"})
+    assert (settings.partitions, settings.advertise) == (16, "http://10.0.0.7:8090")
 
 
 def test_no_component_has_a_wildcard_or_reads_secrets_of_others(render: Render) -> None:

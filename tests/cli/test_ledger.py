@@ -36,7 +36,7 @@ async def ambit_ledger(*arguments: str, environ: dict[str, str] | None = None) -
         AMBIT,
         "ledger",
         *arguments,
-        env={"PATH": os.environ["PATH"], **(environ or {})},
+        env={**{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}, **(environ or {})},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

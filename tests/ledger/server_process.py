@@ -4,7 +4,7 @@ It is `ambit.ledger.main.run` on a port of 127.0.0.1 (`LISTEN`), with tokens tha
 apiserver. What it listens on goes to stdout as one line of JSON. The environment can ask for what a test needs:
 `KILL_BEFORE` (`<step>#<n>`: SIGKILL itself before the n-th time of a step of its journal), `COMPACT_AFTER_CHANGES`,
 `CLOCK_FILE` (a file with the milliseconds to add to the clock), `SETTLEMENT_SPACE_BYTES`, and `STORE` (a PostgreSQL
-address, in place of the journal in DATA_FOLDER).
+address, in place of the journal in DATA_FOLDER), `PARTITIONS` (of that).
 """
 
 import asyncio
@@ -63,6 +63,7 @@ async def main(folder: Path) -> None:
         components={"user-operator": "operator", "user-gateway": "gateway", "user-other": "other"},
         listen=os.environ["LISTEN"],
         health_listen="127.0.0.1:0",
+        partitions=int(os.environ.get("PARTITIONS", "1")),
     )
     store = os.environ.get("STORE", str(folder))
     before = killer(os.environ.get("KILL_BEFORE", ""))

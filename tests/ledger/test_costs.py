@@ -36,7 +36,7 @@ def test_a_scrape_looks_at_budgets_alone() -> None:
     ledger = a_ledger(a_limit(10, Window.DAY))
     ledger.reserve(calls(3), hold="h")
     unwalkable(ledger)
-    found = {family.name: family.samples for family in TreeCollector(lambda: (ledger.tree, ledger.now_ms)).collect()}
+    found = {family.name: family.samples for family in TreeCollector(lambda: ((ledger.tree, ledger.now_ms),)).collect()}
     (held,) = found["ambit_budget_held"]
     assert (held.labels["budget"], held.value) == ("research", 3)
 

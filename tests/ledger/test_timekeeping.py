@@ -164,7 +164,7 @@ async def test_what_is_shown_to_prometheus_is_of_the_ledgers_time() -> None:
         await found.apply("operator", [A_CALL_A_DAY])
         await found.apply("gateway", [opened, hold, used])
         clocks.wall_ms += NIGHT_MS
-        collector = TreeCollector(lambda: (found.tree, found.now_ms()))
+        collector = TreeCollector(lambda: ((found.tree, found.now_ms()),))
         samples = [sample for family in collector.collect() for sample in family.samples]
         assert [sample.value for sample in samples if sample.name == "ambit_budget_spent"] == [1]
         (again,) = await found.apply("gateway", [wire.Reserve("h-2", SESSION, ONE, ONE, 60_000)])

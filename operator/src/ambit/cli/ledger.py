@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -72,29 +72,38 @@ def verify(store: str | None, file: Path | None, head: str | None) -> None:
         if anchor is None:
             raise click.UsageError("an export has no head of its own: give the ledger's, --head <sequence>:<hash>")
         with file.open("rb") as lines:
-            found = verify_chain(from_lines(lines), anchor)
+            chains = [verify_chain(from_lines(lines), anchor)]
     else:
-        with _reading(store) as reader:
+        with _reading(store) as readers:
+            if anchor is not None and len(readers) > 1:
+                raise click.UsageError("each partition has a head of its own: name one, --store ADDRESS#<partition>")
             # The head comes first: records that are added meanwhile are newer than it.
-            anchor = anchor or _tree(reader).state.audit_head
-            found = verify_chain(reader.records(RecordKind.AUDIT), anchor)
-    if isinstance(found, Tampering):
-        click.echo(f"record {found.sequence} {found.what}", err=True)
+            chains = [
+                verify_chain(reader.records(RecordKind.AUDIT), anchor or head_of)
+                for reader, head_of in ((reader, _tree(reader).state.audit_head) for reader in readers)
+            ]
+    for number, chain in enumerate(chains):
+        of = f"partition {number}: " if len(chains) > 1 else ""
+        if isinstance(chain, Tampering):
+            click.echo(f"{of}record {chain.sequence} {chain.what}", err=True)
+            continue
+        newer = f"; {chain.newer} newer ones continue it" if chain.newer else ""
+        click.echo(f"{of}{chain.head.sequence} records are whole, head {chain.head}{newer}")
+    if any(isinstance(chain, Tampering) for chain in chains):
         sys.exit(AUDIT_BROKEN)
-    newer = f"; {found.newer} newer ones continue it" if found.newer else ""
-    click.echo(f"{found.head.sequence} records are whole, head {found.head}{newer}")
 
 
 @audit.command("export")
 @_store
 def export_audit(store: str | None) -> None:
-    """Writes every record as a line of JSON, oldest first."""
+    """Writes every record as a line of JSON, oldest first; of several partitions, one after the other."""
     from ambit.ledger.audit import to_lines
     from ambit.ledger.records import RecordKind
 
-    with _reading(store) as reader:
-        for line in to_lines(reader.records(RecordKind.AUDIT)):
-            sys.stdout.buffer.write(line)
+    with _reading(store) as readers:
+        for reader in readers:
+            for line in to_lines(reader.records(RecordKind.AUDIT)):
+                sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
 
 
@@ -110,11 +119,12 @@ def usage(store: str | None, by: tuple[str, ...], since: datetime | None, until:
     from ambit.ledger.records import RecordKind
     from ambit.ledger.views import session_usage
 
-    with _reading(store) as reader:
-        state = _tree(reader).state
-        over = sessions_of(reader.records(RecordKind.SESSION))
+    with _reading(store) as readers:
+        states = [_tree(reader).state for reader in readers]
+        over = [usage for reader in readers for usage in sessions_of(reader.records(RecordKind.SESSION))]
     here = [
         session_usage(each, each.session, state.now_ms if each.session.ending is None else each.session.ending.at_ms)
+        for state in states
         for each in state.accounts.values()
         if each.session is not None
     ]
@@ -145,12 +155,15 @@ def inspect(path: str, store: str | None) -> None:
     from ambit.ledger.records import RecordKind
     from ambit.ledger.views import usage as view
 
-    with _reading(store) as reader:
-        state = _tree(reader).state
-        account = state.accounts.get(path)
-        if account is None:
+    with _reading(store) as readers:
+        for reader in readers:
+            state = _tree(reader).state
+            account = state.accounts.get(path)
+            if account is not None:
+                history = windows_of(reader.records(RecordKind.WINDOW, path))
+                break
+        else:
             raise click.ClickException(f"the ledger has no account {path}: is it a session that ended long ago?")
-        history = windows_of(reader.records(RecordKind.WINDOW, path))
     shown = {"asOfMs": state.now_ms, "account": view(state, account, state.now_ms), "history": history}
     click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2))
 
@@ -212,18 +225,17 @@ def accept_clock(reason: str, by: str) -> None:
 
 
 @contextmanager
-def _reading(store: str | None) -> "Generator[Reader]":
+def _reading(store: str | None) -> "Generator[list[Reader]]":
+    """A look at each partition's journal, or at the one."""
     from ambit.ledger.journal import JournalError
-    from ambit.ledger.journal.sources import source_of
+    from ambit.ledger.journal.sources import sources_of
     from ambit.ledger.settings import password_file, store_of
     from ambit.settings import SettingsError
 
     try:
-        reader = source_of(store or store_of(os.environ), password_file(os.environ)).read()
-        try:
-            yield reader
-        finally:
-            reader.close()
+        sources = sources_of(store or store_of(os.environ), password_file(os.environ))
+        with ExitStack() as opened:
+            yield [opened.enter_context(closing(source.read())) for source in sources]
     except (JournalError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
 

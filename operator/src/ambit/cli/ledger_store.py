@@ -12,14 +12,14 @@ import click
 @click.argument("file", type=click.File("wb"))
 def backup(file: BinaryIO) -> None:
     """Writes a consistent copy of the journal to FILE (- for standard output), while the ledger goes on."""
-    from ambit.ledger import backup as backups
     from ambit.ledger.journal import JournalError
-    from ambit.ledger.journal.sources import source_of
+    from ambit.ledger.journal.sources import sources_of
+    from ambit.ledger.partitions import backups
     from ambit.ledger.settings import password_file, store_of
     from ambit.settings import SettingsError
 
     try:
-        contents = backups.write(source_of(store_of(os.environ), password_file(os.environ)), file)
+        contents = backups.write(sources_of(store_of(os.environ), password_file(os.environ)), file)
         file.flush()
     except (SettingsError, JournalError, OSError) as error:
         _fail("backup", error)
@@ -34,15 +34,15 @@ def restore(file: BinaryIO) -> None:
     The ledger that is started over it refuses everything until `ambit ledger resume` says what was spent since the
     backup, or to forget it.
     """
-    from ambit.ledger import backup as backups
+    from ambit.ledger.backup import BackupUnusable
     from ambit.ledger.journal import JournalError
-    from ambit.ledger.journal.sources import source_of
+    from ambit.ledger.partitions import backups
     from ambit.ledger.settings import password_file, store_of
     from ambit.settings import SettingsError
 
     try:
-        contents = backups.restore(source_of(store_of(os.environ), password_file(os.environ)), file)
-    except (SettingsError, JournalError, backups.BackupUnusable, OSError) as error:
+        contents = backups.restore(store_of(os.environ), password_file(os.environ), file)
+    except (SettingsError, JournalError, BackupUnusable, OSError) as error:
         _fail("restore", error)
     click.echo(f"{contents.accounts} accounts, {contents.records} records, up to batch {contents.last}", err=True)
 

@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 import msgspec
 
@@ -17,6 +17,15 @@ from ambit.ledger.changes import RestoreBegun
 from ambit.ledger.journal import Batch, Source
 from ambit.ledger.records import Record, RecordKind
 from ambit.ledger.replay import Replay
+
+
+class Stream(Protocol):
+    """What a backup is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end."""
+        ...
+
 
 _MAGIC: Final = b"ambit ledger backup 1\n"
 _FRAME: Final = struct.Struct("<cII")
@@ -65,7 +74,7 @@ def write(source: Source, out: BinaryIO) -> Contents:
         reader.close()
 
 
-def restore(source: Source, stream: BinaryIO) -> Contents:
+def restore(source: Source, stream: Stream) -> Contents:
     """Makes a journal of a backup, where there is none yet. Raises BackupUnusable, JournalError."""
     journal = source.open()
     try:
@@ -89,7 +98,7 @@ def restore(source: Source, stream: BinaryIO) -> Contents:
         journal.close()
 
 
-def _read(stream: BinaryIO) -> tuple[Replay, list[Record], Contents]:
+def _read(stream: Stream) -> tuple[Replay, list[Record], Contents]:
     if stream.read(len(_MAGIC)) != _MAGIC:
         raise BackupUnusable("this is no backup of a ledger")
     frames = _frames(stream)
@@ -128,7 +137,7 @@ def _put(out: BinaryIO, kind: bytes, data: bytes) -> None:
     out.write(data)
 
 
-def _frames(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+def _frames(stream: Stream) -> Iterator[tuple[bytes, bytes]]:
     while True:
         header = stream.read(_FRAME.size)
         if len(header) < _FRAME.size:

@@ -12,6 +12,8 @@ from typing import Final, Protocol, Self, TypeVar
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.http_exchange import HttpLedger
+from ambit.ledger.routing.events import events_of_all
+from ambit.ledger.routing.lanes import Lanes
 from ambit.ledger.subscription import Heard
 from ambit.ledger.transport import Exchange, TooMuchWaiting, Transport
 
@@ -40,6 +42,10 @@ class LedgerError(Exception):
 
 class InvalidOperation(LedgerError):
     """The operation makes no sense."""
+
+
+class AccountInOtherTree(InvalidOperation):
+    """The account is counted in another tree, where it stays: trees are spread over several writers."""
 
 
 class AccountUnknown(LedgerError):
@@ -92,8 +98,14 @@ class LedgerClient:
         self, url: str, token: Callable[[], str], *, deadline_s: float = DEADLINE_S, chance: Random | None = None
     ) -> None:
         http = HttpLedger(url, token)
+        chance = chance or SystemRandom()
+        lanes = Lanes(http, chance)
+
+        def events(silence_ms: int | None, heard: Heard) -> AsyncGenerator[wire.AnyEvent]:
+            return events_of_all(http, lanes, silence_ms, heard)
+
         self._http: HttpLedger | None = http
-        self._start(http.exchange, http.events, deadline_s, chance or SystemRandom())
+        self._start(lanes, events, deadline_s, chance)
 
     @classmethod
     def over(
@@ -102,14 +114,14 @@ class LedgerClient:
         """A client over another way to the ledger than HTTP, such as a simulated network."""
         client = cls.__new__(cls)
         client._http = None
-        client._start(exchange, events, deadline_s, chance)
+        client._start(Transport(exchange, chance), events, deadline_s, chance)
         return client
 
-    def _start(self, exchange: Exchange, events: EventSource, deadline_s: float, chance: Random) -> None:
+    def _start(self, transport: Transport | Lanes, events: EventSource, deadline_s: float, chance: Random) -> None:
         self.holder = f"{chance.getrandbits(80):020x}"
         """This process's name at the ledger; the ids of its holds begin with it."""
         self._sequence = count(1)
-        self._transport = Transport(exchange, chance)
+        self._transport = transport
         self._events = events
         self._deadline_s = deadline_s
         self._running = AsyncExitStack()
@@ -291,6 +303,8 @@ def _error_of(result: wire.AnyResult) -> LedgerError | LedgerUnavailable:
             return LedgerNotResumed(result.message)
         case wire.Invalid():
             return InvalidOperation(result.message)
+        case wire.OtherTree():
+            return AccountInOtherTree(result.message)
         case wire.UnknownAccount():
             return AccountUnknown(result.path)
         case wire.UnknownHold():

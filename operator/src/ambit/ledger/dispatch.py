@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
 from ambit.ledger import older_answers, spans, wire
 from ambit.ledger.amounts import RESOURCES, Resource, Window
-from ambit.ledger.writer import LedgerStopped, Writer
+from ambit.ledger.writer import LedgerStopped
 from ambit.telemetry import metrics, tracing
 
 NEWEST_VERSION = 2
@@ -26,10 +27,22 @@ class NotABatch(Exception):
     """The body cannot be read, or is of a version that is not served."""
 
 
+class Answering(Protocol):
+    """A writer, or what stands before it."""
+
+    async def apply(self, component: str, ops: Sequence[wire.AnyOperation]) -> list[wire.AnyResult]:
+        """As `Writer.apply`."""
+        ...
+
+    async def history(self, op: wire.GetHistory) -> wire.History:
+        """As `Writer.history`."""
+        ...
+
+
 class Dispatcher:
     """Takes batches to the writer of the moment, and its answers back."""
 
-    def __init__(self, writer: Writer | None = None) -> None:
+    def __init__(self, writer: Answering | None = None) -> None:
         self.writer = writer
         """None while this ledger is not the writer: nothing is answered."""
 

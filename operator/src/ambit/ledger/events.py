@@ -37,16 +37,25 @@ def events_of(change: changes.AnyChange) -> wire.AnyEvent | None:
             return None
 
 
+_WORD = b""
+"""Stands for the word in a listener's queue: what it says is found when it is sent."""
+
+
+def _still_here() -> bytes:
+    return b": still here\n\n"
+
+
 class Events:
     """Numbered events of one epoch, and those who listen. Ids are `<epoch>-<number>`.
 
     Nothing is said, not even that nothing happened, unless `is_writer` says so just then: another may be the writer by
-    now, and have been told of a kill.
+    now, and have been told of a kill. `word` is the comment that says that there is still somebody here, as of then.
     """
 
-    def __init__(self, epoch: int, is_writer: Callable[[], bool]) -> None:
+    def __init__(self, epoch: int, is_writer: Callable[[], bool], word: Callable[[], bytes] = _still_here) -> None:
         self._epoch = epoch
         self.is_writer = is_writer
+        self._word = word
         self._number = 0
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT_EVENTS)
         self._listeners: set[asyncio.Queue[bytes | None]] = set()
@@ -57,14 +66,15 @@ class Events:
             event = events_of(change)
             if event is None:
                 continue
-            self._number += 1
-            frame = self._frame(event)
-            self._kept.append((self._number, frame))
-            for listener in list(self._listeners):
-                if listener.qsize() >= QUEUE_LIMIT:
-                    self._cut(listener)
-                else:
-                    listener.put_nowait(frame)
+            self._tell(event)
+
+    def resynchronise(self) -> None:
+        """Tells every listener that it may have missed something."""
+        self._tell(wire.Resynchronised())
+
+    def speak(self) -> None:
+        """Says the word to every listener, behind the events before it."""
+        self._put(_WORD)
 
     async def listen(self, last_id: str | None, silence_s: float) -> AsyncGenerator[bytes]:
         """Frames of server-sent events after `last_id`, for ever; a comment after each `silence_s` without one.
@@ -82,10 +92,10 @@ class Events:
                     async with asyncio.timeout(silence_s):
                         frame = await listener.get()
                 except TimeoutError:
-                    frame = b": still here\n\n"
+                    frame = _WORD
                 if frame is None or not self.is_writer():
                     return
-                yield frame
+                yield frame or self._word()
         finally:
             self._listeners.discard(listener)
 
@@ -93,6 +103,19 @@ class Events:
         """Ends every listener's stream."""
         for listener in list(self._listeners):
             self._cut(listener)
+
+    def _tell(self, event: wire.AnyEvent) -> None:
+        self._number += 1
+        frame = self._frame(event)
+        self._kept.append((self._number, frame))
+        self._put(frame)
+
+    def _put(self, frame: bytes) -> None:
+        for listener in list(self._listeners):
+            if listener.qsize() >= QUEUE_LIMIT:
+                self._cut(listener)
+            else:
+                listener.put_nowait(frame)
 
     def _cut(self, listener: asyncio.Queue[bytes | None]) -> None:
         listener.put_nowait(None)

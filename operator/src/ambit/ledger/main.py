@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aiohttp import web
@@ -18,10 +18,12 @@ from ambit.ledger.journal import JournalError, Source, Store
 from ambit.ledger.journal.shared import SharedSource
 from ambit.ledger.journal.sources import source_of
 from ambit.ledger.journal.threaded import ThreadedStore
+from ambit.ledger.partitions import main as several_writers
 from ambit.ledger.service import Service
 from ambit.ledger.settings import Settings
 from ambit.ledger.snapshot_process import SnapshotProcess
-from ambit.ledger.terms import Committed, Terms
+from ambit.ledger.term import Committed
+from ambit.ledger.terms import Terms
 from ambit.ledger.timekeeping import Timekeeper, Witness
 from ambit.ledger.tree import Tree
 from ambit.ledger.writer import COMPACT_AFTER_CHANGES, Writer
@@ -50,13 +52,22 @@ async def run(
     `witness` is asked where the clock is doubted, unless the store has a clock of its own.
     `listening` is told the addresses for operations and for health, once both are served.
     """
-    opened = source_of(settings.store, settings.password_file) if source is None else source
-
-    def make_store() -> Store:
-        return ThreadedStore(opened, SnapshotProcess(opened.address, settings.password_file))
+    if source is not None:
+        opened = source
+    elif settings.partitions > 1:
+        opened = source_of(f"{settings.store}#0", settings.password_file)  # for its clock
+    else:
+        opened = source_of(settings.store, settings.password_file)
 
     def make_writer(store: Store, committed: Committed) -> Writer:
         return Writer(store, committed, _timekeeper(opened, now_ms, witness), compact_after_changes)
+
+    if settings.partitions > 1:
+        await several_writers.run(settings, authenticator, make_writer, listening)
+        return
+
+    def make_store() -> Store:
+        return ThreadedStore(opened, SnapshotProcess(opened.address, settings.password_file))
 
     dispatcher = Dispatcher()
     terms = Terms(opened, make_store, make_writer, dispatcher)
@@ -67,7 +78,7 @@ async def run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, terms.stop)
-        collector = TreeCollector(lambda: _tree_now(terms.writer))
+        collector = TreeCollector(lambda: _trees_now(terms.writer))
         REGISTRY.register(collector)
         running = asyncio.create_task(terms.run(), name="ledger terms")
         answering = asyncio.create_task(terms.first.wait())
@@ -105,5 +116,5 @@ def _timekeeper(source: Source, now_ms: Callable[[], int], witness: Witness | No
     return Timekeeper(now_ms, boot_clock_ms, clock_of_the_store)
 
 
-def _tree_now(writer: Writer | None) -> tuple[Tree, int] | None:
-    return None if writer is None else (writer.tree, writer.now_ms())
+def _trees_now(writer: Writer | None) -> Sequence[tuple[Tree, int]]:
+    return () if writer is None else ((writer.tree, writer.now_ms()),)

@@ -22,6 +22,13 @@ class Replay:
         self.changes = 0
         """How many changes were taken up since the snapshot."""
 
+    @classmethod
+    def of(cls, tree: Tree, sequence: int, changes: int) -> "Replay":
+        """A tree that somebody else has brought up to that batch."""
+        replay = cls()
+        replay.tree, replay.sequence, replay.changes = tree, sequence, changes
+        return replay
+
     def take(self, batch: Batch) -> None:
         """Takes up the next batch, or nothing of it. Raises UnknownSchema."""
         with _known(f"batch {batch.sequence}"):

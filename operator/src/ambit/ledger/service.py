@@ -48,27 +48,36 @@ class Service:
         app.add_routes([web.post("/v1/ops", self._ops), web.get("/v1/events", self._listen)])
         return app
 
+    def dispatcher_of(self, request: web.Request) -> Dispatcher:
+        """Who answers a batch. Raises what aiohttp answers with, where nobody does here."""
+        return self._dispatcher
+
+    def events_for(self, request: web.Request) -> Events:
+        """What a listener is told. Raises likewise."""
+        events = self._events()
+        if events is None or not events.is_writer():
+            refuse(web.HTTPServiceUnavailable, "this ledger is not the writer, or waits for its journal to say so")
+        return events
+
     async def _ops(self, request: web.Request) -> web.Response:
-        component = await self._component(request)
+        component = await self.component_of(request)
         version = request.headers.get(VERSION_HEADER, "1")
         try:
             with tracing.answer(SpanName.LEDGER_BATCH, request.headers):
-                body = await self._dispatcher.answer(component, await request.read(), _number(version))
+                body = await self.dispatcher_of(request).answer(component, await request.read(), _number(version))
         except NotABatch as error:
-            _refuse(web.HTTPBadRequest, str(error))
+            refuse(web.HTTPBadRequest, str(error))
         except LedgerStopped as error:
-            _refuse(web.HTTPServiceUnavailable, str(error))
+            refuse(web.HTTPServiceUnavailable, str(error))
         headers = {VERSION_HEADER: str(NEWEST_VERSION)}
         return web.Response(body=body, content_type="application/json", headers=headers)
 
     async def _listen(self, request: web.Request) -> web.StreamResponse:
-        await self._component(request)
-        events = self._events()
-        if events is None or not events.is_writer():
-            _refuse(web.HTTPServiceUnavailable, "this ledger is not the writer, or waits for its journal to say so")
+        await self.component_of(request)
+        events = self.events_for(request)
         silence_ms = request.query.get("silenceMs", str(EVENT_SILENCE_MS))
         if not silence_ms.isdecimal() or not 1 <= int(silence_ms) <= MAX_EVENT_SILENCE_MS:
-            _refuse(web.HTTPBadRequest, f"silenceMs is {silence_ms!r}: write 1 to {MAX_EVENT_SILENCE_MS}")
+            refuse(web.HTTPBadRequest, f"silenceMs is {silence_ms!r}: write 1 to {MAX_EVENT_SILENCE_MS}")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         await response.prepare(request)
         with suppress(ConnectionResetError):  # who listened has gone: nothing is owed to it
@@ -76,7 +85,8 @@ class Service:
                 await response.write(frame)
         return response
 
-    async def _component(self, request: web.Request) -> str:
+    async def component_of(self, request: web.Request) -> str:
+        """Who asks. Raises what aiohttp answers with, where that is nobody."""
         authorization = request.headers.get("Authorization")
         connection = request.transport
         now_s = self._monotonic_s()
@@ -86,9 +96,9 @@ class Service:
         try:
             component, checked_s = await self._components.checked(authorization)
         except AuthenticationUnavailable as error:
-            _refuse(web.HTTPServiceUnavailable, f"the token cannot be reviewed: {error}")
+            refuse(web.HTTPServiceUnavailable, f"the token cannot be reviewed: {error}")
         if component is None:
-            _refuse(web.HTTPUnauthorized, "a bearer token of a known component, audience ambit-ledger, is needed")
+            refuse(web.HTTPUnauthorized, "a bearer token of a known component, audience ambit-ledger, is needed")
         if connection is not None:
             self._connections[connection] = (authorization, checked_s, component)
         return component
@@ -100,5 +110,6 @@ def _number(version: str) -> int:
     return int(version)
 
 
-def _refuse(status: Callable[..., web.HTTPException], message: str) -> NoReturn:
+def refuse(status: Callable[..., web.HTTPException], message: str) -> NoReturn:
+    """Answers with a status and a sentence."""
     raise status(text=message + "\n")

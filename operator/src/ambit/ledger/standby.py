@@ -1,8 +1,8 @@
 """A ledger that stands by: it follows the journal in memory, until the writer is gone and the place is its own to take.
 
-The writer's beat is counted in the store. A beat that stands still for `SILENCE_S` by our own monotonic clock means a
-writer that is gone, or one that has been refusing to answer for half a second already (`writer.LEASE_S`). Should it
-come back, its epoch is over: what it then commits is fenced.
+The writer's beat is counted in the store. A beat that stands still for `silence.SILENCE_S` by our own monotonic clock
+means a writer that is gone, or one that has been refusing to answer for half a second already (`writer.LEASE_S`).
+Should it come back, its epoch is over: what it then commits is fenced.
 """
 
 import asyncio
@@ -16,10 +16,9 @@ from typing import TypeVar
 from ambit.ledger.journal import BatchesGone, JournalError
 from ambit.ledger.journal.shared import SharedReader, SharedSource, Standing
 from ambit.ledger.replay import Replay, from_snapshot
+from ambit.ledger.silence import Silence
 from ambit.telemetry import metrics
 
-SILENCE_S = 2.5
-"""How long a writer's beat may stand still."""
 POLL_S = 0.2
 BATCHES_AT_ONCE = 256
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class Standby:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="standby")
         self._reader: SharedReader | None = None
         self._replay: Replay | None = None
-        self._seen: tuple[Standing, float] | None = None
+        self._silence = Silence()
         self.behind: str | None = None
         """Why it cannot follow; None: it follows."""
 
@@ -57,9 +56,10 @@ class Standby:
                 if isinstance(error, BatchesGone):
                     self._replay = None
             else:
-                if self._is_due(standing) and self._replay is not None:
+                if self._silence.is_due(standing, asyncio.get_running_loop().time()) and self._replay is not None:
                     self._source.expected = standing
-                    replay, self._replay, self._seen = self._replay, None, None
+                    replay, self._replay = self._replay, None
+                    self._silence.begin_again()
                     return replay
             await asyncio.sleep(POLL_S)
 
@@ -69,12 +69,6 @@ class Standby:
         if reader is not None:
             with suppress(JournalError):  # it is of no use any more, whatever it says
                 await self._in_thread(reader.close)
-
-    def _is_due(self, standing: Standing) -> bool:
-        now_s = asyncio.get_running_loop().time()
-        if self._seen is None or self._seen[0] != standing:
-            self._seen = (standing, now_s)
-        return not standing.held or now_s - self._seen[1] > SILENCE_S
 
     async def _look(self) -> Standing:
         """Takes up what is new. Raises JournalError."""

@@ -15,11 +15,14 @@ import msgspec
 
 from ambit.ledger import wire
 from ambit.ledger.holds import MARK
+from ambit.ledger.partitions.table import Table
 from ambit.telemetry import tracing
 
 Exchange = Callable[[bytes], Awaitable[bytes]]
 """One attempt at a batch: the body of `POST /v1/ops` → the body of its answer. Raises AttemptFailed."""
 
+MISDIRECTED: Final = 421
+"""The HTTP status of a request that the ledger asked does not serve, because another does."""
 MAX_BATCH: Final = 1000
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 """The ledger takes twice as much."""
@@ -50,6 +53,14 @@ class AttemptFailed(Exception):
     """One attempt got no answer that counts; it is made again."""
 
 
+class Misdirected(Exception):
+    """The ledger did nothing of a batch, because its trees are spread over several writers."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__("the ledger has several writers")
+        self.table = table
+
+
 class TooMuchWaiting(Exception):
     """More operations wait for the ledger than are kept; this one was not taken."""
 
@@ -66,12 +77,28 @@ class Asked:
         self.sent = False
         self.trace = tracing.caller()
 
+    @classmethod
+    def of(cls, op: wire.AnyOperation) -> "Asked":
+        """An operation; answered already, `Invalid`, where it cannot be sent."""
+        answer: asyncio.Future[wire.AnyResult] = asyncio.get_running_loop().create_future()
+        body = _encoded(op)
+        if isinstance(body, wire.Invalid):
+            answer.set_result(body)
+            return cls(op, b"", answer)
+        return cls(op, body, answer)
+
     @property
     def due(self) -> bool:
         """Whether it is still to be sent. What may have been done once is seen to its end, whoever waits for it."""
         if not self.answer.done():
             return True
         return self.sent and not isinstance(self.op, _READS)
+
+
+def check_room(waiting: int, max_waiting: int, op: wire.AnyOperation) -> None:
+    """Raises TooMuchWaiting where no more may wait, unless the operation gives room back."""
+    if waiting >= max_waiting and not isinstance(op, _ALWAYS_TAKEN):
+        raise TooMuchWaiting(f"{waiting} operations wait for the ledger")
 
 
 def _encoded(op: wire.AnyOperation) -> bytes | wire.Invalid:
@@ -122,19 +149,24 @@ class Transport:
         """
         if self._failure is not None:
             raise RuntimeError("the ledger's client has ended") from self._failure
-        if len(self._waiting) >= self._max_waiting and not isinstance(op, _ALWAYS_TAKEN):
-            raise TooMuchWaiting(f"{len(self._waiting)} operations wait for the ledger")
-        answer: asyncio.Future[wire.AnyResult] = asyncio.get_running_loop().create_future()
-        body = _encoded(op)
-        if isinstance(body, wire.Invalid):
-            answer.set_result(body)
-            return answer
-        self._waiting.append(Asked(op, body, answer))
+        check_room(len(self._waiting), self._max_waiting, op)
+        asked = Asked.of(op)
+        if not asked.answer.done():
+            self.take(asked)
+        return asked.answer
+
+    def take(self, asked: Asked) -> None:
+        """Takes one operation that somebody else was asked."""
+        self._waiting.append(asked)
         self._arrived.set()
-        return answer
+
+    def drain(self) -> list[Asked]:
+        """What is not acknowledged yet, in order; it is this one's no more. `run` has to have ended."""
+        waiting, self._waiting = list(self._waiting), deque()
+        return [asked for asked in waiting if asked.due]
 
     async def run(self) -> None:
-        """Sends until it is cancelled."""
+        """Sends until it is cancelled. Raises Misdirected; `drain` then has what was not done."""
         try:
             while True:
                 await self._arrived.wait()
@@ -142,6 +174,8 @@ class Transport:
                 self._arrived.clear()
                 while batch := self._take():
                     await self._deliver(batch)
+        except Misdirected:
+            raise
         except BaseException as error:
             self._failure = error
             for asked in self._waiting:
@@ -173,6 +207,9 @@ class Transport:
                 await asyncio.sleep(pause_s * self._chance.uniform(0.9, 1.1))
                 attempt += 1
                 continue
+            except Misdirected:
+                self._waiting.extendleft(reversed(batch))
+                raise
             self.last_failure = None
             for asked, result in zip(batch, results, strict=True):
                 self._answered(asked, result)

@@ -205,6 +205,10 @@ class Writer:
                 task.cancel()
             await self._end()
 
+    def left(self) -> Replay:
+        """What it leaves behind once `run` has ended without a failure: the tree as the journal has it."""
+        return Replay.of(self.tree, self._sequence, self._changes_since_snapshot)
+
     def stop(self) -> None:
         """Takes no more operations; `run` ends once those taken are on disk."""
         self._stopping = True

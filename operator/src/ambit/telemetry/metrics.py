@@ -131,14 +131,21 @@ LEDGER_COMMIT_CHANGES = Histogram(
     "ambit_ledger_commit_changes", "How many changes shared one commit.", buckets=(1, 2, 5, 10, 25, 50, 100, 250, 1000)
 )
 LEDGER_EPOCH = Gauge("ambit_ledger_epoch", "Which writer of its journal this ledger is or was: each has a higher one.")
-LEDGER_WRITER = Gauge("ambit_ledger_writer", "1 while this ledger is the writer, 0 while it stands by.")
+LEDGER_WRITER = Gauge(
+    "ambit_ledger_writer", "How many journals this ledger writes: 0 while it stands by; of partitions, its share."
+)
+LEDGER_FOLLOWED = Gauge("ambit_ledger_followed_partitions", "Partitions that this ledger follows, and does not write.")
+LEDGER_HANDOVERS = Counter(
+    "ambit_ledger_handovers_total", "Partitions that this ledger gave to their first choice among those alive."
+)
 LEDGER_TERMS = Counter(
     "ambit_ledger_terms_total",
     "How this ledger's times as the writer ended: Stopped, Fenced (another took over), JournalFailed.",
     ["cause"],
 )
 LEDGER_STANDBY_LAG = Gauge(
-    "ambit_ledger_standby_lag_batches", "How many batches the standby had yet to take up when it last looked."
+    "ambit_ledger_standby_lag_batches",
+    "How many batches it had yet to take up of what it follows, when it last looked.",
 )
 LEDGER_REPLAY_SECONDS = Gauge(
     "ambit_ledger_replay_seconds", "How long it last took to become the writer, with all that was journalled taken up."

@@ -22,6 +22,7 @@ from ambit.ledger.journal import (
 )
 from ambit.ledger.journal.age_walk import RECORDS_AT_ONCE, Row, Walk
 from ambit.ledger.journal.postgres_connection import Connection, Servers, Value
+from ambit.ledger.journal.postgres_schema import schema_of
 from ambit.ledger.journal.shared import Standing
 from ambit.ledger.records import Record, RecordKind
 
@@ -81,20 +82,23 @@ RETURNING epoch
 class PostgresSource:
     """A journal at a `postgres://` address without its password, which is in `password_file`.
 
-    The address may name several servers (`host1,host2`): the primary among them is used.
+    The address may name several servers (`host1,host2`): the primary among them is used. `#<partition>` after it means
+    the journal of one partition, where the database has several.
     """
 
-    def __init__(self, address: str, password_file: Path | None = None, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, address: str, password_file: Path | None = None, servers: Servers | None = None) -> None:
+        """`servers`: those of the address, where others use them too and all are to know of one primary."""
         self.address = address
-        self._servers = Servers(address, password_file, deadline_s)
+        server, self._partition = split_address(address)
+        self._servers = Servers(server, password_file, DEADLINE_S) if servers is None else servers
         self.expected: Standing | None = None
         """`open` becomes the writer only where nothing has changed since this was seen. None: in any case."""
 
     def open(self) -> "PostgresJournal":
-        return PostgresJournal(self._servers.primary(), self.expected)
+        return PostgresJournal(self._checked(), self.expected)
 
     def read(self) -> "PostgresReader":
-        return PostgresReader(self._servers.primary())
+        return PostgresReader(self._checked())
 
     def clock_ms(self) -> int:
         connection = self._servers.primary()
@@ -102,28 +106,46 @@ class PostgresSource:
             ((now_ms,),) = connection.ask("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
         finally:
             connection.close()
-        return _int(now_ms)
+        return as_int(now_ms)
+
+    def _checked(self) -> "Tables":
+        connection = self._servers.primary()
+        try:
+            postgres_schema.make(connection, self._partition)
+        except BaseException:
+            connection.close()
+            raise
+        return Tables(connection, self._partition)
+
+
+class Tables:
+    """A connection to where one partition's tables are; None: a journal that is not partitioned."""
+
+    def __init__(self, connection: Connection, partition: int | None) -> None:
+        self._connection = connection
+        self._prefix = f"{schema_of(partition)}."
+        self.is_open = connection.is_open
+        self.close = connection.close
+
+    def ask(self, statement: str, *values: Value) -> list[tuple[Value, ...]]:
+        """As `Connection.ask`, of this partition's tables."""
+        return self._connection.ask(statement.replace("ambit_ledger.", self._prefix), *values)
 
 
 class PostgresReader:
     """A `Reader` of the journal. A statement that fails closes it."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Tables) -> None:
         self._connection = connection
-        try:
-            postgres_schema.make(connection)
-        except BaseException:
-            connection.close()
-            raise
 
     def standing(self) -> Standing:
         """How the writer's place stands. Raises JournalError."""
         ((epoch, beat, held, last),) = self._connection.ask(_STANDING)
-        return Standing(_int(epoch), _int(beat), bool(held), _int(last))
+        return Standing(as_int(epoch), as_int(beat), bool(held), as_int(last))
 
     def snapshot(self) -> Snapshot | None:
         ((upto,),) = self._connection.ask("SELECT snapshot_upto FROM ambit_ledger.ledger")
-        return None if upto is None else Snapshot(_int(upto), self._chunks(_int(upto)))
+        return None if upto is None else Snapshot(as_int(upto), self._chunks(as_int(upto)))
 
     def _chunks(self, upto: int) -> Iterator[bytes]:
         select = "SELECT chunk, last FROM ambit_ledger.snapshot WHERE upto = $1 AND number = $2"
@@ -134,7 +156,7 @@ class PostgresReader:
                 raise JournalError(f"the snapshot of {upto} has no chunk {number}: another took its place meanwhile")
             ((chunk, is_last),) = rows
             number, last = number + 1, bool(is_last)
-            yield _bytes(chunk)
+            yield as_bytes(chunk)
 
     def batches(self, after: int) -> Iterator[Batch]:
         select = "SELECT sequence, changes FROM ambit_ledger.batch WHERE sequence > $1 ORDER BY sequence LIMIT $2"
@@ -142,9 +164,9 @@ class PostgresReader:
             rows = self._connection.ask(select, after, ROWS_AT_ONCE)
             for sequence, changes in rows:
                 if sequence != after + 1:
-                    raise BatchesGone(after + 1, _int(sequence))
-                after = _int(sequence)
-                yield Batch(after, _bytes(changes))
+                    raise BatchesGone(after + 1, as_int(sequence))
+                after = as_int(sequence)
+                yield Batch(after, as_bytes(changes))
             if len(rows) < ROWS_AT_ONCE:
                 return
 
@@ -157,8 +179,8 @@ class PostgresReader:
         while True:
             rows = self._connection.ask(select, kind.value, path, after, ROWS_AT_ONCE)
             for number, at_ms, of, body in rows:
-                after = _int(number)
-                yield Record(kind, _int(at_ms), str(of), _bytes(body))
+                after = as_int(number)
+                yield Record(kind, as_int(at_ms), str(of), as_bytes(body))
             if len(rows) < ROWS_AT_ONCE:
                 return
 
@@ -183,8 +205,8 @@ class PostgresReader:
 class PostgresJournal:
     """A `Journal`: the writer's place in PostgreSQL, from its taking on. After any error it has to be taken anew."""
 
-    def __init__(self, connection: Connection, expected: Standing | None) -> None:
-        self._reader = PostgresReader(connection)  # of the same connection: what follows needs its tables
+    def __init__(self, connection: Tables, expected: Standing | None) -> None:
+        self._reader = PostgresReader(connection)
         self._connection = connection
         self._walk = Walk()
         try:
@@ -201,9 +223,9 @@ class PostgresJournal:
         except BaseException:
             connection.close()
             raise
-        self._epoch = _int(epoch)
-        self._upto = None if upto is None else _int(upto)
-        self._oldest = 1 if oldest is None else _int(oldest)
+        self._epoch = as_int(epoch)
+        self._upto = None if upto is None else as_int(upto)
+        self._oldest = 1 if oldest is None else as_int(oldest)
 
     def epoch(self) -> int:
         return self._epoch
@@ -231,7 +253,7 @@ class PostgresJournal:
 
     def prune(self, kind: RecordKind, before_ms: int) -> bool:
         found = self._connection.ask(_OLDEST_RECORDS, self._walk.upto(kind), RECORDS_AT_ONCE)
-        rows = [Row(_int(number), str(of), _int(at_ms)) for number, of, at_ms in found]
+        rows = [Row(as_int(number), str(of), as_int(at_ms)) for number, of, at_ms in found]
         due, more = self._walk.bite(kind, before_ms, rows)
         if due:
             self._fenced(self._connection.ask(_PRUNE, self._epoch, msgspec.json.encode(due).decode()))
@@ -253,6 +275,14 @@ class PostgresJournal:
             raise Fenced(f"this writer's epoch is {self._epoch}, and another has taken a newer one")
 
 
+def split_address(address: str) -> tuple[str, int | None]:
+    """An address and the partition that it names, if it does. Raises JournalError."""
+    server, mark, partition = address.partition("#")
+    if mark and not partition.isdecimal():
+        raise JournalError(f"{partition!r} is no partition: write its number after the #")
+    return server, int(partition) if mark else None
+
+
 def _as_json(records: Sequence[Record]) -> str:
     given = [
         {"kind": each.kind.value, "path": each.path, "at_ms": each.at_ms, "body": base64.b64encode(each.body).decode()}
@@ -261,13 +291,13 @@ def _as_json(records: Sequence[Record]) -> str:
     return msgspec.json.encode(given).decode()
 
 
-def _int(value: Value) -> int:
+def as_int(value: Value) -> int:
     if not isinstance(value, int):
         raise JournalError(f"{value!r} stands where PostgreSQL should have a number")
     return value
 
 
-def _bytes(value: Value) -> bytes:
+def as_bytes(value: Value) -> bytes:
     if not isinstance(value, bytes):
         raise JournalError(f"{value!r} stands where PostgreSQL should have bytes")
     return value

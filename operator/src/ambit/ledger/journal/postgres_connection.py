@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
+from typing import Protocol
 
 import psycopg
 from psycopg import pq
@@ -31,6 +33,14 @@ class Server:
 
     system: int
     timeline: int
+
+
+class Asking(Protocol):
+    """A connection, or a view of one."""
+
+    def ask(self, statement: str, *values: Value) -> list[tuple[Value, ...]]:
+        """As `Connection.ask`."""
+        ...
 
 
 class Connection:
@@ -115,6 +125,7 @@ class Servers:
         self._password_file = password_file
         self._deadline_s = deadline_s
         self._seen: Server | None = None
+        self._seeing = Lock()
 
     def primary(self) -> Connection:
         """A connection to the primary. Raises JournalError where none answers that is the one known, or its successor.
@@ -141,11 +152,13 @@ class Servers:
         if not found:
             raise JournalError(f"there is no primary: {'; '.join(causes)}")
         server, connection = found[-1]
-        if self._seen is not None and (server.system != self._seen.system or server.timeline < self._seen.timeline):
-            connection.close()
-            raise JournalError(f"{server} is not what was the primary before ({self._seen}): an old one, or another's")
-        self._seen = server
-        return connection
+        with self._seeing:
+            seen = self._seen
+            if seen is None or (server.system == seen.system and server.timeline >= seen.timeline):
+                self._seen = server
+                return connection
+        connection.close()
+        raise JournalError(f"{server} is not what was the primary before ({seen}): an old one, or another's")
 
     def _with_password(self, conninfo: str) -> str:
         if self._password_file is None:

@@ -3,7 +3,7 @@
 import logging
 
 from ambit.ledger.journal import JournalError
-from ambit.ledger.journal.postgres_connection import Connection
+from ambit.ledger.journal.postgres_connection import Asking
 from ambit.telemetry import metrics
 
 _SETTINGS = """
@@ -18,7 +18,7 @@ class NotDurable(JournalError):
     """PostgreSQL would acknowledge what a crash can take back."""
 
 
-def check(connection: Connection) -> None:
+def check(connection: Asking) -> None:
     """Raises NotDurable, JournalError. Says so where an acknowledged commit is on one machine alone."""
     ((fsync, full_pages, commit, standbys),) = connection.ask(_SETTINGS)
     for name, value in (("fsync", fsync), ("full_page_writes", full_pages), ("synchronous_commit", commit)):

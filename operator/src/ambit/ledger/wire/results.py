@@ -234,6 +234,13 @@ class Forbidden(Result, frozen=True):
     message: str
 
 
+class OtherTree(Result, frozen=True):
+    """The account at `path` is counted in another tree than was asked for; the message says what to do."""
+
+    path: str
+    message: str
+
+
 ErrorResult = Invalid | UnknownAccount | UnknownHold | IdReused | Forbidden
 AnyResult = (
     AccountPut
@@ -254,5 +261,6 @@ AnyResult = (
     | Adjusted
     | ClockAccepted
     | Resumed
+    | OtherTree
     | ErrorResult
 )

@@ -1,0 +1,1 @@
+"""The client's side of a ledger of several writers: which of them each operation goes to."""
