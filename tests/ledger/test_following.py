@@ -12,7 +12,8 @@ from ambit.ledger.dispatch import Dispatcher
 from ambit.ledger.journal import Batch, Journal, Snapshot, Store
 from ambit.ledger.journal.shared import Standing
 from ambit.ledger.records import Record, RecordKind
-from ambit.ledger.terms import Committed, Terms
+from ambit.ledger.term import Committed
+from ambit.ledger.terms import Terms
 from ambit.ledger.timekeeping import Timekeeper
 from ambit.ledger.writer import Writer
 from tests.ledger.builders import NOON_MS
