@@ -127,7 +127,8 @@ async def test_a_token_and_a_plug_in_are_identities_too(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "user", "code", "says"),
     [
-        (["run", "nonsense"], None, 2, "write NAMESPACE/NAME"),
+        (["run", "nonsense"], None, 2, "write NAMESPACE/NAME, for example team-a/researcher"),
+        (["kill", "nonsense"], None, 2, "write NAMESPACE/NAME, for example team-a/s-"),
         (["run", "team-a/absent"], None, 1, "ambit: there is no Agent team-a/absent"),
         (["kill", "team-a/s-absent"], None, 1, "ambit: there is no session team-a/s-absent"),
         (["run", "team-a/a", "--bound", "runtime"], None, 2, "write NAME=AMOUNT"),

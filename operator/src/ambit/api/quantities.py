@@ -51,10 +51,10 @@ class InvalidAmount(ValueError):
         self.expected = expected
 
 
-def _parse_quantity(written: str) -> Fraction:
+def _parse_quantity(written: str, expected: str) -> Fraction:
     match = _QUANTITY.fullmatch(written)
     if match is None:
-        raise InvalidAmount(written, 'a Kubernetes quantity, such as 500M, "2500" or "0.05"')
+        raise InvalidAmount(written, expected)
     exponent = match["exponent"]
     scale = Fraction(10) ** int(exponent) if exponent is not None else _SUFFIXES[match["suffix"] or ""]
     digits = match["digits"]
@@ -69,17 +69,19 @@ def _ceil(value: Fraction) -> int:
 
 def parse_usd_nanos(written: str) -> int:
     """US dollars as a Kubernetes quantity → nano-dollars, rounded up. Raises InvalidAmount, if negative too."""
-    value = _parse_quantity(written)
+    expected = "US dollars of zero or more, such as 2.50 or 0.05"
+    value = _parse_quantity(written, expected)
     if value < 0:
-        raise InvalidAmount(written, 'an amount of money of zero or more, such as "2.50"')
+        raise InvalidAmount(written, expected)
     return _ceil(value * NANOS_PER_USD)
 
 
 def parse_count(written: str) -> int:
     """A whole Kubernetes quantity: `500M` → 500 000 000. Raises InvalidAmount, if fractional or negative too."""
-    value = Fraction(_ceil(_parse_quantity(written) * 10**9), 10**9)
+    expected = "a whole number of zero or more, such as 100, 500k or 2M"
+    value = Fraction(_ceil(_parse_quantity(written, expected) * 10**9), 10**9)
     if value < 0 or value.denominator != 1:
-        raise InvalidAmount(written, "a whole number of zero or more, such as 100, 500k or 2M")
+        raise InvalidAmount(written, expected)
     return value.numerator
 
 

@@ -29,16 +29,19 @@ class Target:
 
 
 class TargetType(click.ParamType[Target]):
-    """Reads `NAMESPACE/NAME`."""
+    """Reads `NAMESPACE/NAME`; `example` is one, of the kind that is asked for."""
 
     name = "NAMESPACE/NAME"
+
+    def __init__(self, example: str) -> None:
+        self._example = example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Target:
         if isinstance(value, Target):
             return value
         namespace, slash, name = str(value).partition("/")
         if not slash or not namespace or not name or "/" in name:
-            self.fail(f"{value!r}: write NAMESPACE/NAME, for example team-a/researcher", param, ctx)
+            self.fail(f"{value!r}: write NAMESPACE/NAME, for example {self._example}", param, ctx)
         return Target(namespace, name)
 
 
@@ -68,7 +71,7 @@ CONTROL_NAMESPACE = click.option(
 
 
 @click.command()
-@click.argument("agent", type=TargetType())
+@click.argument("agent", type=TargetType("team-a/researcher"))
 @click.argument("session_input", metavar="[INPUT]", default="")
 @click.option(
     "--bound",
@@ -130,7 +133,7 @@ def sessions(namespace: str | None, everything: bool, context: str | None, contr
 
 
 @click.command()
-@click.argument("session", type=TargetType())
+@click.argument("session", type=TargetType("team-a/s-7f3kq2m4x6p5w2na (ambit sessions lists them)"))
 @CONTEXT
 @CONTROL_NAMESPACE
 def kill(session: Target, context: str | None, control_namespace: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from ambit.api.base import ObjectKey
 from ambit.api.common import BoundsOverride
@@ -168,9 +169,19 @@ def _opening(agent: ObjectKey, body: bytes) -> Request:
             Refusal.MALFORMED, f'the body has to be JSON such as {{"input": "…"}}: {error}'
         ) from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        problems = "; ".join(_problem(found) for found in error.errors())
         raise refusals.refused(Refusal.MALFORMED, f"bounds: {problems}") from error
     return Request(agent, opening.input, bounds, opening.user, opening.labels)
+
+
+def _problem(found: ErrorDetails) -> str:
+    """One mistake in `bounds`, in our words where we have some."""
+    name = ".".join(map(str, found["loc"]))
+    if found["type"] == "extra_forbidden":
+        known = (field.alias or name for name, field in BoundsOverride.model_fields.items())
+        return f"there is no bound {name!r}: write one of {', '.join(known)}"
+    # What a validator of ours raised is without pydantic's "Value error, " here.
+    return f"{name}: {found.get('ctx', {}).get('error', found['msg'])}"
 
 
 def _abandon(opening: "asyncio.Task[tuple[Run, asyncio.Task[Ending]]]") -> None:
