@@ -2,7 +2,6 @@
 it.
 """
 
-import os
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -11,17 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from e2e.cluster.progress import Progress
-from e2e.cluster.upstream.build import client
 from e2e.install import Kubectl
 from tests.own_cluster import runner_kubeconfig
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def admin() -> Kubectl:
-    return Kubectl(Path(os.environ["KUBECONFIG"]), client("kubectl", Progress()))
 
 
 @pytest.fixture
