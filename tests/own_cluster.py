@@ -26,6 +26,5 @@ def runner_kubeconfig(admin: Path, kubectl: Path, namespace: str, folder: Path) 
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=60,
     )
     return Path(shown.stdout)

@@ -28,7 +28,7 @@ def team(admin: Kubectl) -> Iterator[str]:
 def test_it_is_the_service_account_and_holds_nobody_elses_credential(admin: Kubectl, team: str, tmp_path: Path) -> None:
     made = runner_kubeconfig(admin.kubeconfig, admin.program, team, tmp_path)
     whoami = admin.program, "--kubeconfig", made, "auth", "whoami", "--output", "jsonpath={.status.userInfo.username}"
-    asked = subprocess.run(whoami, capture_output=True, text=True, check=True, timeout=60)
+    asked = subprocess.run(whoami, capture_output=True, text=True, check=True)
     assert asked.stdout == f"system:serviceaccount:{team}:runner"
 
     (user,) = yaml.safe_load(made.read_text())["users"]
