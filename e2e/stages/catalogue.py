@@ -13,9 +13,9 @@ CONTROL_PLANE = ClusterNeed("ambit-test-api", nodes=0)
 OWN_CLUSTERS = ("ambit-self-a", "ambit-self-b")
 """Those that tests start themselves (tests/e2e_cluster/own_cluster.py)."""
 
-# The lanes: what computes; what needs an apiserver alone, or whole clusters of its own; what needs a node; and what
-# computes for minutes and is in nobody's way, because it takes only the time that the others leave.
-CODE, API, PODS, SEEDS = "code", "api", "pods", "seeds"
+# The lanes: what computes (the ledger's simulation last, when most of the others are done: it takes all cores); what
+# needs an apiserver alone, or whole clusters of its own; what needs a node.
+CODE, API, PODS = "code", "api", "pods"
 
 TESTS_ON_A_NODE_AT_ONCE = 4
 """They mostly wait: for Pods to start, for a status to be written."""
@@ -42,21 +42,27 @@ STAGES = (
     Stage(
         "unit",
         pytest("unit", "not integration and not cluster and not planted"),
-        1500,
+        2400,
         CODE,
         after=["build", "packages"],
     ),
     Stage(
         "simulation",
-        ["nice", "-n", "19", PYTHON, "-m", "tests.ledger_simulation", "--seeds", "10000", "--limit-s", "1500"],
-        *(1560, SEEDS),
+        [PYTHON, "-m", "tests.ledger_simulation", "--seeds", "10000", "--limit-s", "1500"],
+        *(1560, CODE),
+        after=["unit"],
     ),
-    Stage("planted", ["nice", "-n", "19", *pytest("planted", "planted", *files_with("planted"))], 1500, SEEDS),
+    Stage(
+        "planted",
+        pytest("planted", "planted", "--numprocesses", "2", "--dist=worksteal", *files_with("planted")),
+        *(1500, CODE),
+        after=["simulation"],
+    ),
     Stage("packages", [PYTHON, "-m", "e2e.postgres"], 300, PODS),
     Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1500, PODS),
     Stage("images", [PYTHON, "-m", "e2e.images", "build"], 600, PODS),
     Stage(
-        "quickstart", [PYTHON, "-m", "e2e.demo", "--name", NODE.name, "up"], 900, PODS, after=["images"], cluster=NODE
+        "quickstart", [PYTHON, "-m", "e2e.demo", "--name", NODE.name, "up"], 1800, PODS, after=["images"], cluster=NODE
     ),
     Stage(
         "cluster",
@@ -65,21 +71,26 @@ STAGES = (
             *("--numprocesses", str(TESTS_ON_A_NODE_AT_ONCE), "--dist=worksteal"),
             *files_with("cluster"),
         ),
-        *(900, PODS),
+        *(1800, PODS),
         after=["quickstart"],
         cluster=NODE,
     ),
     Stage(
-        "faults", pytest("faults", "disruptive", *files_with("disruptive")), 900, PODS, after=["cluster"], cluster=NODE
+        "faults", pytest("faults", "disruptive", *files_with("disruptive")), 1800, PODS, after=["cluster"], cluster=NODE
     ),
     Stage(
         "integration",
         pytest("integration", "integration and not machine", *files_with("integration")),
-        *(900, API),
+        *(1800, API),
         after=["images", "packages"],
         cluster=CONTROL_PLANE,
     ),
     Stage(
-        "machine", pytest("machine", "machine", *files_with("machine")), 900, API, after=["images"], starts=OWN_CLUSTERS
+        "machine",
+        pytest("machine", "machine", *files_with("machine")),
+        1800,
+        API,
+        after=["images"],
+        starts=OWN_CLUSTERS,
     ),
 )
