@@ -98,6 +98,14 @@ def test_a_jump_forward_begins_no_window_until_it_is_accepted(clocked: Clocked) 
     assert admits(clocked)
 
 
+def test_a_jump_after_the_clock_was_accepted_is_not_accepted_with_it(clocked: Clocked) -> None:
+    clocked.pass_time(NIGHT_MS, 50)
+    clocked.ledger.do(wire.AcceptClock("NTP was off", "ada"), "operator")
+    shown_ms = clocked.wall_ms
+    assert clocked.pass_time(LARGEST_JUMP_MS + MINUTE_MS, 10) == shown_ms + 10
+    assert clocked.state.clock_doubted
+
+
 def test_a_restart_is_no_way_round_the_doubt(clocked: Clocked) -> None:
     clocked.pass_time(NIGHT_MS, 50)
     clocked.restart()

@@ -41,6 +41,8 @@ class Clock:
 
     def __init__(self, state: State, wall_ms: int, steady_ms: int, carried: Ahead | None = None) -> None:
         self._now_ms = state.now_ms
+        self._wall_ms = wall_ms
+        """As it was last read, carried on like the line: what somebody accepts is what it showed, and no later jump."""
         self._steady_ms = steady_ms
         self._doubted = state.clock_doubted
         self._witness_ahead_ms = None if carried is None else carried.witness_ms
@@ -59,7 +61,7 @@ class Clock:
         """The ledger's time. A doubt, or its end, is already part of `state`."""
         self._pass(steady_ms)
         if self._doubted and not state.clock_doubted:  # somebody accepted it
-            self._line_ms = max(self._line_ms, wall_ms)
+            self._line_ms = max(self._line_ms, self._wall_ms)
             self._witness_ahead_ms = None
         ahead = self.is_ahead(wall_ms, steady_ms)
         made: list[changes.AnyChange] = []
@@ -68,7 +70,7 @@ class Clock:
             change = changes.ClockDoubted(max(at_ms, self._line_ms)) if ahead else changes.ClockTrusted(at_ms)
             state.evolve(change)
             made.append(change)
-        self._doubted = ahead
+        self._doubted, self._wall_ms = ahead, wall_ms
         if not ahead:
             self._line_ms = max(self._line_ms, wall_ms)
         self._now_ms = max(self._now_ms, state.now_ms, self._line_ms if ahead else wall_ms)
@@ -93,5 +95,7 @@ class Clock:
         return Ahead(self._line_ms - self._steady_ms, self._witness_ahead_ms)
 
     def _pass(self, steady_ms: int) -> None:
-        self._line_ms += max(steady_ms - self._steady_ms, 0)
+        elapsed_ms = max(steady_ms - self._steady_ms, 0)
+        self._line_ms += elapsed_ms
+        self._wall_ms += elapsed_ms
         self._steady_ms = max(self._steady_ms, steady_ms)
