@@ -76,19 +76,25 @@ class Replicas:
         if server is None:
             writer.close()
             return
-        host, _, port = server.url.removeprefix("http://").rpartition(":")
-        try:
-            there_reader, there_writer = await asyncio.open_connection(host, int(port))
-        except OSError:
-            writer.close()
-            return
-        for task in (carry(reader, there_writer), carry(there_reader, writer)):
-            stream = asyncio.create_task(task)
+        for stream in await tunnel(server, reader, writer):
             self._streams[stream] = server
             stream.add_done_callback(lambda done: self._streams.pop(done, None))
 
 
-async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def tunnel(
+    server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> list[asyncio.Task[None]]:
+    """Joins a connection to a ledger, as a Service does: the tasks that carry it, none where nobody listens."""
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    try:
+        there_reader, there_writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        writer.close()
+        return []
+    return [asyncio.create_task(way) for way in (_carry(reader, there_writer), _carry(there_reader, writer))]
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Copies bytes one way until either end is gone."""
     with suppress(OSError):
         try:

@@ -12,7 +12,7 @@ import aiohttp
 
 from ambit.ledger.client import LedgerClient
 from ambit.ledger.partitions.rendezvous import choices, partition_of
-from tests.ledger.replicas import carry, is_ready
+from tests.ledger.replicas import is_ready, tunnel
 from tests.ledger.server import Server, start
 
 PARTITIONS = 8
@@ -92,14 +92,7 @@ class Writers:
         else:
             writer.close()
             return
-        host, _, port = server.url.removeprefix("http://").rpartition(":")
-        try:
-            there_reader, there_writer = await asyncio.open_connection(host, int(port))
-        except OSError:
-            writer.close()
-            return
-        for task in (carry(reader, there_writer), carry(there_reader, writer)):
-            stream = asyncio.create_task(task)
+        for stream in await tunnel(server, reader, writer):
             self._streams.add(stream)
             stream.add_done_callback(self._streams.discard)
 

@@ -16,7 +16,7 @@ import msgspec
 
 from ambit.gateway.identity.session_directory import Session
 from ambit.ledger import wire
-from ambit.ledger.amounts import INDEX, Amount, Resource, Window, describe
+from ambit.ledger.amounts import INDEX, Amount, Resource, Window, describe, in_window
 from ambit.ledger.client import LedgerBusy, LedgerClient
 
 REMEMBERED_S: Final = 1.0
@@ -112,7 +112,4 @@ class Exhausted:
 def _text(refused: wire.Refused, bound: Bound, need: int) -> str:
     account, window, resource = bound
     limit, spent, needed = (describe(resource, amount) for amount in (refused.limit, refused.spent, need))
-    where = (
-        "its lifetime" if window is Window.LIFETIME else f"{'an' if window is Window.HOUR else 'a'} {window.lower()}"
-    )
-    return f"{account} allows {limit} in {where}: {spent} spent, {needed} needed"
+    return f"{account} allows {limit} in {in_window(window)}: {spent} spent, {needed} needed"

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 from ambit.ledger.accounts import Account
 from ambit.ledger.allowance import LIFETIME_PLACE, MINUTE_PLACE, Bound, place_of
-from ambit.ledger.amounts import INDEX, Limit, Vector, Window, describe
+from ambit.ledger.amounts import INDEX, Limit, Vector, Window, describe, in_window
 from ambit.ledger.state import State
 from ambit.ledger.wire import Denial, Enforcement, RefusalReason, Refused, Wait
 
@@ -120,7 +120,7 @@ def _deny(answer: type[D], account: Account, bound: Bound, need: int, now_ms: in
         reason=RefusalReason.LIMIT_EXCEEDED,
         account=account.path,
         message=(
-            f"{account.path} allows {describe(limit.resource, bound.amount)} in {_window_text(limit.window)}: "
+            f"{account.path} allows {describe(limit.resource, bound.amount)} in {in_window(limit.window)}: "
             f"{describe(limit.resource, standing.spent)} spent, {describe(limit.resource, standing.held)} held, "
             f"{describe(limit.resource, need)} needed"
         ),
@@ -170,9 +170,3 @@ def crowded(chain: Sequence[Account]) -> Wait | None:
             requested=1,
         )
     return None
-
-
-def _window_text(window: Window) -> str:
-    if window is Window.LIFETIME:
-        return "its lifetime"
-    return f"{'an' if window is Window.HOUR else 'a'} {window.lower()}"

@@ -162,6 +162,13 @@ def describe(resource: Resource, amount: int) -> str:
             return f"{amount} {resource.value}"
 
 
+def in_window(window: Window) -> str:
+    """A window for people, after "in": `a day`, `an hour`, `its lifetime`."""
+    if window is Window.LIFETIME:
+        return "its lifetime"
+    return f"{'an' if window is Window.HOUR else 'a'} {window.lower()}"
+
+
 def _decimal(amount: int, places: int) -> str:
     whole, part = divmod(amount, 10**places)
     return f"{whole}.{part:0{places}}".rstrip("0").rstrip(".")

@@ -56,9 +56,7 @@ class Tree:
         if step.now_ms >= next_due_ms(self.state):
             fall_due(step, DUE_BEFORE_AN_OPERATION)
         result = _answer(step, op) if not self.state.restore_pending else ledger_operations.while_restoring(step, op)
-        if isinstance(op, wire.Reserve) and op.speculative:
-            pass  # nobody was refused anything: the act that may come asks for itself
-        elif isinstance(result, wire.Refused):
+        if isinstance(result, wire.Refused):
             self._audit_refusals(step, op, (result,), shadow=False)
         elif isinstance(result, wire.Granted) and result.shadow:
             self._audit_refusals(step, op, result.shadow, shadow=True)
@@ -94,6 +92,8 @@ class Tree:
     def _audit_refusals(
         self, step: Step, op: wire.AnyOperation, denials: Iterable[wire.Denial], *, shadow: bool
     ) -> None:
+        if isinstance(op, wire.Reserve) and op.speculative:
+            return  # nobody was refused anything: the act that may come asks for itself
         session = op.path if isinstance(op, wire.Reserve) else ""
         for denial in denials:
             first = self._refusals.note(denial, session, step.now_ms, shadow=shadow)

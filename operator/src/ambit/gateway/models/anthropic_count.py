@@ -1,17 +1,11 @@
-"""Anthropic's token counts: free of charge at the provider, and a call all the same.
-
-A count is held and settled as one model call without tokens or money: so the session must be alive, the model its own,
-and a rate of model calls holds for counts, too.
-"""
+"""Anthropic's token counts (`token_count`)."""
 
 from ambit.api.model_route import Provider
 from ambit.gateway.models import strict_json
 from ambit.gateway.models.anthropic_messages import FIELDS, credential, target
-from ambit.gateway.models.json_meter import JsonMeter
-from ambit.gateway.models.wire_format import Billing, Call, Meter, TokenUsage
+from ambit.gateway.models.token_count import count_call, count_meter
+from ambit.gateway.models.wire_format import Call, Meter
 from ambit.gateway.server.http import Headers, Request
-
-_NOTHING = TokenUsage(0, 0, 0, 0)
 
 
 class AnthropicCount:
@@ -26,17 +20,7 @@ class AnthropicCount:
     def parse(self, request: Request) -> Call:
         fields = strict_json.decode_object(request.body)
         FIELDS.check(fields)
-        return Call(
-            model=strict_json.text_field(fields, "model"),
-            stream=False,
-            prompt_tokens_bound=0,
-            choices=1,
-            asked_output_tokens=None,
-            floor_output_tokens=0,
-            wants_usage=True,
-            fields=fields,
-            billing=Billing.NOTHING,
-        )
+        return count_call(strict_json.text_field(fields, "model"), fields)
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
         return strict_json.encode({**call.fields, "model": model})
@@ -48,4 +32,4 @@ class AnthropicCount:
         return credential(key)
 
     def meter(self, call: Call, event_stream: bool) -> Meter:
-        return JsonMeter(lambda _: _NOTHING)
+        return count_meter()

@@ -1,4 +1,4 @@
-"""Gemini's token counts: free of charge at the provider, and a call all the same (as `anthropic_count`)."""
+"""Gemini's token counts (`token_count`)."""
 
 from typing import Any, Final
 
@@ -6,13 +6,12 @@ from ambit.api.model_route import Provider
 from ambit.gateway.models import strict_json
 from ambit.gateway.models.gemini_content import canonical
 from ambit.gateway.models.gemini_generate import credential, model_in, serves, target
-from ambit.gateway.models.json_meter import JsonMeter
-from ambit.gateway.models.wire_format import Billing, Call, Meter, TokenUsage
+from ambit.gateway.models.token_count import count_call, count_meter
+from ambit.gateway.models.wire_format import Call, Meter
 from ambit.gateway.server.http import Headers, Request
 
 _VERB: Final = "countTokens"
 _REQUEST: Final = "generateContentRequest"
-_NOTHING: Final = TokenUsage(0, 0, 0, 0)
 
 
 class GeminiCount:
@@ -27,17 +26,7 @@ class GeminiCount:
         fields = canonical(strict_json.decode_object(request.body), (_REQUEST,), "")
         if fields.get(_REQUEST) is not None:
             strict_json.an_object(fields[_REQUEST], _REQUEST)
-        return Call(
-            model=model_in(request),
-            stream=False,
-            prompt_tokens_bound=0,
-            choices=1,
-            asked_output_tokens=None,
-            floor_output_tokens=0,
-            wants_usage=True,
-            fields=fields,
-            billing=Billing.NOTHING,
-        )
+        return count_call(model_in(request), fields)
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
         fields: dict[str, Any] = {name: value for name, value in call.fields.items() if name != "model"}
@@ -52,4 +41,4 @@ class GeminiCount:
         return credential(key)
 
     def meter(self, call: Call, event_stream: bool) -> Meter:
-        return JsonMeter(lambda _: _NOTHING)
+        return count_meter()

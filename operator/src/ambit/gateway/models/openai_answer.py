@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ambit.gateway.models.openai_usage import token_usage
 from ambit.gateway.models.sse import EventSplitter, event, event_data
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
@@ -46,16 +47,14 @@ _decode_document: Final = msgspec.json.Decoder(_Document).decode
 
 
 def _token_usage(usage: _Usage) -> TokenUsage | None:
-    """None where the numbers contradict each other: what is not understood is charged by the hold."""
     details = usage.prompt_tokens_details or _PromptDetails()
-    read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
-    output = usage.completion_tokens
-    if usage.total_tokens is not None:  # some servers count hidden reasoning in the total alone
-        output = max(output, usage.total_tokens - usage.prompt_tokens)
-    plain = usage.prompt_tokens - read - written
-    if min(usage.completion_tokens, read, written, plain) < 0:
-        return None
-    return TokenUsage(plain, read, written, output)
+    return token_usage(
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.total_tokens,
+        details.cached_tokens,
+        details.cache_write_tokens,
+    )
 
 
 def usage_of_document(document: bytes) -> TokenUsage | None:

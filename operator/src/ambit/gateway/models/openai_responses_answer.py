@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ambit.gateway.models.openai_usage import token_usage
 from ambit.gateway.models.sse import EventSplitter, event, event_data
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
@@ -67,16 +68,10 @@ _TEXT_OF: Final = {"output_text": "text", "refusal": "refusal"}
 
 
 def _token_usage(usage: _Usage) -> TokenUsage | None:
-    """None where the numbers contradict each other: what is not understood is charged by the hold."""
     details = usage.input_tokens_details or _InputDetails()
-    read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
-    output = usage.output_tokens
-    if usage.total_tokens is not None:  # some servers count hidden reasoning in the total alone
-        output = max(output, usage.total_tokens - usage.input_tokens)
-    plain = usage.input_tokens - read - written
-    if min(usage.output_tokens, read, written, plain) < 0:
-        return None
-    return TokenUsage(plain, read, written, output)
+    return token_usage(
+        usage.input_tokens, usage.output_tokens, usage.total_tokens, details.cached_tokens, details.cache_write_tokens
+    )
 
 
 def usage_of_document(document: bytes | msgspec.Raw) -> TokenUsage | None:
