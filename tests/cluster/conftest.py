@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,27 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """Ambit, installed by the chart from images of this checkout, on the cluster that the stage brought up."""
     name = os.environ.get("AMBIT_CLUSTER", NODE.name)
+    return Cluster(_installed_once(name, shared_folder(tmp_path_factory)))
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run share."""
     own = tmp_path_factory.getbasetemp()
-    return Cluster(_installed_once(name, own.parent if "PYTEST_XDIST_WORKER" in os.environ else own))
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@contextmanager
+def one_at_a_time(folder: Path, what: str) -> Generator[None]:
+    """Keeps the other processes of this run out while the block runs."""
+    with (folder / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _installed_once(name: str, folder: Path) -> Installed:
-    """Installs, unless another of this run's processes has: all of them share `folder`."""
+    """Installs, unless another of this run's processes has."""
     record = folder / "installed.json"
-    with (folder / "installed.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time(folder, "installed"):
         if not record.exists():
             done = install(name, None, Progress())
             record.write_text(json.dumps({"kubeconfig": str(done.kubeconfig), "images": dict(done.images)}))
@@ -125,9 +138,12 @@ def namespace(cluster: Cluster, namespaces: list[str]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def scripted_model(cluster: Cluster) -> str:
+def scripted_model(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The scripted model server, reachable by the gateway alone; its address, HOST:PORT."""
-    cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(a_scripted_model(cluster.installed.images)))
+    manifests = yaml.safe_dump_all(a_scripted_model(cluster.installed.images))
+    # Two that apply what is not there yet both create it, and one of them fails.
+    with one_at_a_time(shared_folder(tmp_path_factory), "scripted-model"):
+        cluster.kubectl("apply", "--filename", "-", stdin=manifests)
     cluster.kubectl("rollout", "status", "deployment/scripted", "--namespace", MODEL_NAMESPACE, "--timeout=120s")
     service = cluster.get("service", "scripted", "--namespace", MODEL_NAMESPACE)
     return f"{service['spec']['clusterIP']}:8080"

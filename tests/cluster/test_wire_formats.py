@@ -53,6 +53,8 @@ def test_each_is_served_and_refused_once_the_budget_is_spent(cluster: Cluster, n
     cluster.wait_ready(namespace, "budget/team", "agent/caller", *(f"modelroute/{name}" for name in providers))
     served = cluster.ambit("run", f"{namespace}/caller")
     assert served.returncode == 0, served.stderr
-    assert set(map(tuple, json.loads(served.stdout).values())) == {(200, None)}, served.stdout
+    seen = json.loads(served.stdout)
+    assert seen == {key: [200, None] for key in seen}
+    assert len(seen) == CALLS
     refused = cluster.ambit("run", f"{namespace}/caller")
-    assert set(map(tuple, json.loads(refused.stdout).values())) == {(402, "LimitExceeded")}, refused.stdout
+    assert json.loads(refused.stdout) == {key: [402, "LimitExceeded"] for key in seen}
