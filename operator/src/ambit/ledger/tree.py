@@ -12,6 +12,7 @@ from ambit.ledger.falling_due import fall_due, next_due_ms
 from ambit.ledger.history import window_record
 from ambit.ledger.records import Record
 from ambit.ledger.refusals import RefusalTally
+from ambit.ledger.shortages import Shortages
 from ambit.ledger.state import State
 from ambit.ledger.step import Step
 from ambit.ledger.timers import NEVER
@@ -43,6 +44,7 @@ class Tree:
     def __init__(self, state: State | None = None) -> None:
         self.state = State() if state is None else state
         self._refusals = RefusalTally()
+        self._shortages = Shortages()
 
     def replay(self, batch: Iterable[changes.AnyChange]) -> None:
         """Takes up changes that were journalled before."""
@@ -63,6 +65,8 @@ class Tree:
         elif isinstance(op, wire.CountRefusals) and isinstance(result, wire.RefusalsCounted):
             bound = (op.account, wire.RefusalReason.LIMIT_EXCEEDED, op.window, op.resource, False)
             self._refusals.add(bound, op.count, step.now_ms)
+        elif isinstance(result, wire.Usage):
+            result = self._shortages.shown(result, step.now_ms)
         self._conclude(step)
         return Outcome(result, step.changes, step.records)
 
@@ -96,6 +100,7 @@ class Tree:
             return  # nobody was refused anything: the act that may come asks for itself
         session = op.path if isinstance(op, wire.Reserve) else ""
         for denial in denials:
+            self._shortages.note(self.state, denial)
             first = self._refusals.note(denial, session, step.now_ms, shadow=shadow)
             if first is not None:
                 step.audit(denial.account, first)

@@ -111,6 +111,8 @@ class LimitUsage(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     resets_in_ms: int | None = None
     began_ms_ago: int | None = None
     """How long the window has run. Both None: it never ends."""
+    refused_from: int = 0
+    """Of a Budget: the least that it refused for good in this window, and has no room for now. 0: nothing is known."""
 
 
 class HoldView(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
