@@ -24,9 +24,10 @@ SECRET = SecretKey("team-a", "openai", "apiKey")
 
 
 def with_report(route: ModelRoute, state: CredentialState) -> ModelRoute:
-    condition = report(route, {SECRET: state}, NOW)
-    assert condition is not None
-    return route.model_copy(update={"status": route.status.model_copy(update={"conditions": (condition,)})})
+    found = report(route, {SECRET: state}, NOW)
+    assert found is not None
+    status = route.status.model_copy(update={"conditions": (found.condition,), "backends": found.backends})
+    return route.model_copy(update={"status": status})
 
 
 @pytest.mark.parametrize(
@@ -40,8 +41,8 @@ def with_report(route: ModelRoute, state: CredentialState) -> ModelRoute:
     ],
 )
 def test_what_is_said(state: CredentialState | None, said: tuple[str, str] | None) -> None:
-    condition = report(KEYED, {SECRET: state} if state else {}, NOW)
-    assert (condition and (condition.status.value, condition.reason)) == said
+    found = report(KEYED, {SECRET: state} if state else {}, NOW)
+    assert (found and (found.condition.status.value, found.condition.reason)) == said
     assert report(a_route(), {}, NOW) is None
 
 
@@ -51,6 +52,20 @@ def test_nothing_is_said_twice_and_a_change_is() -> None:
     assert report(missing, {SECRET: CredentialState.READABLE}, NOW) is not None
     edited = missing.model_copy(update={"metadata": missing.metadata.model_copy(update={"generation": 2})})
     assert report(edited, {SECRET: CredentialState.SECRET_MISSING}, NOW) is not None
+
+
+def test_each_backend_has_its_state_and_the_condition_is_that_of_the_worst() -> None:
+    other = SecretKey("team-a", "other", "apiKey")
+    second = {"name": "second", "credentialRef": {"name": "other", "key": "apiKey"}}
+    route = a_route(credential=("openai", "apiKey"), more_backends=[second, {"name": "third", "credentialRef": None}])
+    found = report(route, {SECRET: CredentialState.READABLE, other: CredentialState.KEY_MISSING}, NOW)
+    assert found is not None
+    assert [(one.name, one.credential) for one in found.backends] == [
+        ("primary", "Readable"),
+        ("second", "KeyMissing"),
+    ]
+    assert (found.condition.status.value, found.condition.reason) == ("False", "KeyMissing")
+    assert found.condition.message == "backend second: Secret team-a/other, key apiKey"
 
 
 @pytest.mark.integration

@@ -39,8 +39,10 @@ def a_route(
     allowed: dict[str, Any] | None = None,
     credential: tuple[str, str] | None = None,
     price: dict[str, str] | None = None,
+    more_backends: Iterable[dict[str, Any]] = (),
+    fallback: dict[str, Any] | None = None,
 ) -> ModelRoute:
-    """`credential` is (name, key) of a Secret."""
+    """`credential` is (name, key) of a Secret. Further backends are the first but for what is given."""
     backend: dict[str, Any] = {
         "name": "primary",
         "provider": "Anthropic",
@@ -51,7 +53,9 @@ def a_route(
     }
     if credential is not None:
         backend["credentialRef"] = {"name": credential[0], "key": credential[1]}
-    spec: dict[str, Any] = {"backends": [backend]}
+    spec: dict[str, Any] = {"backends": [backend, *({**backend, **other} for other in more_backends)]}
+    if fallback is not None:
+        spec["fallback"] = fallback
     if allowed is not None:
         spec["allowedNamespaces"] = allowed
     return ModelRoute.from_dict({"metadata": {"name": name, "namespace": namespace}, "spec": spec})

@@ -4,8 +4,8 @@ import pytest
 
 from ambit.api.base import ObjectKey
 from ambit.api.conditions import ConditionType
-from ambit.api.model_route import Provider
-from ambit.policy import CredentialState, Denied, RouteBinding, RouteUsable, SecretKey, judge_route
+from ambit.api.model_route import FallbackCause, Provider
+from ambit.policy import CredentialState, Denied, RouteBinding, RouteUsable, SecretKey, UsableModel, judge_route
 from ambit.policy.price import Price
 from ambit.policy.routes import bind_models, grant_command
 from ambit.telemetry.reasons import Denial
@@ -66,22 +66,87 @@ def test_a_binding_is_parsed() -> None:
     )
     assert unusable == {}
     assert usable == {
-        "smart": RouteBinding(
+        "smart": UsableModel(
             name="smart",
             route=ObjectKey("platform", "smart"),
-            backend="primary",
             provider=Provider.ANTHROPIC,
-            url="https://api.anthropic.com",
-            model="claude-sonnet-5",
-            credential=SecretKey(*SECRET),
-            price=Price(
-                input_picos=3_000_000, output_picos=15_000_000, cache_read_picos=300_000, cache_write_picos=3_000_000
+            backends=(
+                RouteBinding(
+                    name="smart",
+                    route=ObjectKey("platform", "smart"),
+                    backend="primary",
+                    provider=Provider.ANTHROPIC,
+                    url="https://api.anthropic.com",
+                    model="claude-sonnet-5",
+                    credential=SecretKey(*SECRET),
+                    price=Price(
+                        input_picos=3_000_000,
+                        output_picos=15_000_000,
+                        cache_read_picos=300_000,
+                        cache_write_picos=3_000_000,
+                    ),
+                    context_tokens=200_000,
+                    max_output_tokens=64_000,
+                    prompt_overhead_tokens=256,
+                ),
             ),
-            context_tokens=200_000,
-            max_output_tokens=64_000,
-            prompt_overhead_tokens=256,
+            fall_back_when=frozenset(FallbackCause),
+            max_attempts=3,
         )
     }
+
+
+def test_each_backend_has_its_own_name_for_the_model_and_its_own_price_and_terms() -> None:
+    second = {
+        "name": "second",
+        "model": "claude-sonnet-5@eu",
+        "url": "https://models.example/eu",
+        "price": {"input": "4", "output": "20"},
+        "priority": 1,
+        "weight": 3,
+        "maxConcurrent": 2,
+        "firstByteTimeout": "1m30s",
+    }
+    route = a_route(more_backends=[second], fallback={"when": ["RateLimited"], "maxAttempts": 2})
+    usable, _ = bind_models(
+        an_agent(models=[{"name": "m", "routeRef": {"name": "smart"}}]).spec.models, "team-a", facts(route)
+    )
+    model = usable["m"]
+    assert (model.fall_back_when, model.max_attempts) == ({FallbackCause.RATE_LIMITED}, 2)
+    first, other = model.backends
+    assert (first.model, first.priority, first.weight, first.max_concurrent, first.first_byte_ms) == (
+        *("claude-sonnet-5", 0, 1),
+        *(None, None),
+    )
+    assert (other.model, other.url, other.price) == (
+        "claude-sonnet-5@eu",
+        "https://models.example/eu",
+        Price(4_000_000, 20_000_000, 4_000_000, 4_000_000),
+    )
+    assert (other.priority, other.weight, other.max_concurrent, other.first_byte_ms) == (1, 3, 2, 90_000)
+
+
+def test_a_backend_whose_key_cannot_be_read_leaves_the_others() -> None:
+    second = {"name": "second", "credentialRef": {"name": "other", "key": "apiKey"}}
+    route = a_route(credential=("anthropic", "apiKey"), more_backends=[second])
+    states = {
+        ("team-a", "anthropic", "apiKey"): CredentialState.SECRET_MISSING,
+        ("team-a", "other", "apiKey"): CredentialState.READABLE,
+    }
+    known = facts(route, credentials=states)
+    verdict = judge_route(route, known)
+    assert isinstance(verdict, RouteUsable)
+    (problem,) = verdict.unusable
+    assert problem.reason is Denial.SECRET_MISSING
+    assert problem.message.startswith("backend primary: there is no Secret team-a/anthropic")
+    usable, _ = bind_models(
+        an_agent(models=[{"name": "m", "routeRef": {"name": "smart"}}]).spec.models, "team-a", known
+    )
+    assert [backend.backend for backend in usable["m"].backends] == ["second"]
+    neither = facts(route, credentials=dict.fromkeys(states, CredentialState.KEY_MISSING))
+    denied = judge_route(route, neither)
+    assert isinstance(denied, Denied)
+    assert len(denied.problems) == 2
 
 
 def test_a_missing_route() -> None:

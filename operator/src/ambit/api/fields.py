@@ -83,6 +83,26 @@ SessionCount = Annotated[
 ]
 """How many sessions at once."""
 
+Priority = Annotated[
+    int, _between(0, 100), Rule("self >= 0 && self <= 100", "write a priority from 0 (called first) to 100")
+]
+"""Which comes first; the lowest number does."""
+
+Weight = Annotated[
+    int,
+    _between(1, 1000),
+    Rule("self >= 1 && self <= 1000", "write a weight from 1 to 1000; to call a backend no more, take it out"),
+]
+"""A share among equals."""
+
+MAX_CALLS = 100_000
+CallCount = Annotated[
+    int,
+    _between(1, MAX_CALLS),
+    Rule(f"self >= 1 && self <= {MAX_CALLS}", f"write a number of calls from 1 to {MAX_CALLS}"),
+]
+"""How many calls at once."""
+
 Percent = Annotated[
     int, _between(1, 100), Rule("self >= 1 && self <= 100", "write percentages from 1 to 100, such as [50, 80, 95]")
 ]

@@ -1,4 +1,4 @@
-"""ModelRoute: a model server, its credential, its price, and who may use it."""
+"""ModelRoute: the model servers behind one name, their credentials and prices, which is called when, and who may."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -8,11 +8,17 @@ from annotated_types import MaxLen, MinLen
 from ambit.api.base import ApiModel, Column, Doc, ListMap, Resource, ResourceKind, Rule, StatusModel
 from ambit.api.common import AllowedNamespaces, ObservedGeneration, SecretKeyRef
 from ambit.api.conditions import Conditions
-from ambit.api.fields import Count, Name, Price
+from ambit.api.fields import CallCount, Count, Duration, Name, Price, Priority, Weight
 
 _AT_LEAST_ONE = Rule(
     "!isQuantity(string(self)) || quantity(string(self)).isGreaterThan(quantity('0'))",
     "write a whole number of tokens of at least 1, such as 4096 or 200k",
+)
+
+
+_SOME_TIME = Rule(
+    "!self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$') || duration(self) > duration('0s')",
+    "write a duration above zero, such as 30s",
 )
 
 
@@ -22,6 +28,18 @@ class Provider(StrEnum):
     OPENAI = "OpenAI"
     ANTHROPIC = "Anthropic"
     GEMINI = "Gemini"
+
+
+class FallbackCause(StrEnum):
+    """How a backend failed a call, so that the next one is tried."""
+
+    RATE_LIMITED = "RateLimited"
+    """It answered 429."""
+    UNAVAILABLE = "Unavailable"
+    """It could not be reached, broke off before it answered, did not accept the route's key (401), or answered 529 or
+    any status of 500 and above."""
+    TIMEOUT = "Timeout"
+    """It did not begin to answer in time."""
 
 
 class Prices(ApiModel):
@@ -131,27 +149,102 @@ class Backend(ApiModel):
     limits: Annotated[
         BackendLimits, Doc("What one call can use at most.", example="{contextTokens: 200k, maxOutputTokens: 64k}")
     ]
+    priority: Annotated[
+        Priority,
+        Doc(
+            "When it is called: backends of the lowest number first, those of the next where none of these can take the"
+            " call.",
+            example="1",
+            unit="rank",
+            absent="0, the first",
+        ),
+    ] = 0
+    weight: Annotated[
+        Weight, Doc("Its share of the calls among the backends of the same priority.", example="3", unit="parts")
+    ] = 1
+    max_concurrent: Annotated[
+        CallCount | None,
+        Doc(
+            "Calls under way at one time, for each process of the gateway; a call for which no other backend has room"
+            " waits, at most 20s.",
+            example="50",
+            unit="calls",
+            absent="no limit",
+        ),
+    ] = None
+    first_byte_timeout: Annotated[
+        Duration | None,
+        _SOME_TIME,
+        Doc(
+            "How long it may take to begin its answer; after that, the call is charged and goes to the next backend.",
+            example="30s",
+            unit="duration of h, m, s and ms",
+            absent="the gateway's limit for silent servers, 10m",
+        ),
+    ] = None
+
+
+class Fallback(ApiModel):
+    """When a call goes to another backend. It never does once the first byte of an answer has been passed on, nor where
+    the server refused what the client wrote (400 and its like)."""
+
+    when: Annotated[
+        tuple[FallbackCause, ...],
+        MinLen(1),
+        MaxLen(3),
+        Doc(
+            "What has to happen. RateLimited: 429. Unavailable: not reached, broken off, 401 to the route's key, 529,"
+            " 500 and above. Timeout: no answer begun in time.",
+            example="[RateLimited]",
+        ),
+    ] = (FallbackCause.RATE_LIMITED, FallbackCause.UNAVAILABLE, FallbackCause.TIMEOUT)
+    max_attempts: Annotated[
+        int,
+        Rule("self >= 1 && self <= 8", "write a number of attempts from 1 (never fall back) to 8"),
+        Doc(
+            "How many backends one call is sent to at most; each is held for and charged by itself.",
+            example="2",
+            unit="attempts",
+        ),
+    ] = 3
 
 
 class ModelRouteSpec(ApiModel):
-    """Which server answers, and for whom."""
+    """Which servers answer, and for whom."""
 
     backends: Annotated[
         tuple[Backend, ...],
         MinLen(1),
         MaxLen(8),
         ListMap(("name",)),
-        Rule("self.size() == 1", "give exactly one backend; this version does not choose between several"),
+        Rule(
+            "self.all(backend, backend.provider == self[0].provider)",
+            "give all backends the same provider: wire formats are not translated; write one ModelRoute for each"
+            " provider, and name each in the Agent's spec.models",
+        ),
         Doc(
-            "The model servers; exactly one in this version.",
+            "The model servers. Each call goes to one of the lowest priority, by weight; see fallback.",
             example='[{name: primary, provider: Anthropic, url: "https://api.anthropic.com", model: claude-sonnet-5,'
             ' price: {input: "3", output: "15"}, limits: {contextTokens: 200k, maxOutputTokens: 64k}}]',
         ),
     ]
+    fallback: Annotated[
+        Fallback,
+        Doc("When a call that a backend failed goes to another.", example="{when: [RateLimited], maxAttempts: 2}"),
+    ] = Fallback()
     allowed_namespaces: Annotated[
         AllowedNamespaces,
         Doc("The namespaces whose Agents and Sandboxes may use the route.", example="{from: All}"),
     ] = AllowedNamespaces()
+
+
+class BackendStatus(StatusModel):
+    """What the gateway found of one backend's credential."""
+
+    name: Annotated[str, Doc("The backend's name.", example="primary")]
+    credential: Annotated[
+        str, Doc("Whether its key could be read: Readable, SecretMissing or KeyMissing.", example="Readable")
+    ]
 
 
 class ModelRouteStatus(StatusModel):
@@ -159,11 +252,20 @@ class ModelRouteStatus(StatusModel):
 
     observed_generation: ObservedGeneration = 0
     conditions: Conditions = ()
+    backends: Annotated[
+        tuple[BackendStatus, ...],
+        MaxLen(8),
+        ListMap(("name",)),
+        Doc(
+            "The backends with a credential; written by the gateway, which alone reads them.",
+            example="[{name: primary, credential: Readable}]",
+        ),
+    ] = ()
 
 
 class ModelRoute(Resource):
-    """A ModelRoute is a model server behind the gateway: its address, its credential, its price and limits, and the
-    namespaces that may use it.
+    """A ModelRoute is one model behind the gateway: the servers that have it, each with its address, credential, price
+    and limits, which of them is called when, and the namespaces that may use it.
     """
 
     resource: ClassVar[ResourceKind] = ResourceKind(

@@ -239,4 +239,6 @@ def _json(default: Any) -> Any:
     """A field's default as JSON; None for those that mean "absent" (None, nothing in it, zero)."""
     if isinstance(default, ApiModel):
         default = default.to_dict()
+    if isinstance(default, tuple):
+        return [_json(item) for item in cast("tuple[Any, ...]", default)] or None
     return default.value if isinstance(default, StrEnum) else default or None

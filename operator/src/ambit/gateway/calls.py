@@ -79,7 +79,7 @@ class Calls:
         loop = asyncio.get_running_loop()
         received_at = loop.time()
         call = wire.parse(request)
-        route = bounds.priced_for(call, await self._models.bind(session, call.model, wire.provider))
+        route = bounds.priced_for(call, (await self._models.bind(session, call.model, wire.provider)).backends[0])
         spans.of_call(tracing.current(), call, route)
         bounded = bounds.bound(call, route)
         try:

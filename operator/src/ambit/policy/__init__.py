@@ -22,6 +22,7 @@ from ambit.policy.verdict import (
     RouteUsable,
     RouteVerdict,
     SessionPolicy,
+    UsableModel,
     Verdict,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "SecretKey",
     "SessionBounds",
     "SessionPolicy",
+    "UsableModel",
     "Verdict",
     "judge_agent",
     "judge_budget",

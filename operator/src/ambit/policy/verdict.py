@@ -8,7 +8,7 @@ from ambit.api.base import ObjectKey
 from ambit.api.budget import Enforcement, ResourceName, WhenExhausted, Window
 from ambit.api.conditions import ConditionType
 from ambit.api.environment import ContainerEnvironment
-from ambit.api.model_route import Provider
+from ambit.api.model_route import FallbackCause, Provider
 from ambit.policy.bounds import SessionBounds
 from ambit.policy.facts import SecretKey
 from ambit.policy.price import Price
@@ -67,10 +67,10 @@ class Account:
 
 @dataclass(frozen=True)
 class RouteBinding:
-    """How one model of a session is reached. Everything is parsed: integers, not text."""
+    """One backend of a model's route, with all that a call to it needs. Everything is parsed: integers, not text."""
 
     name: str
-    """What the agent calls it."""
+    """What the agent calls the model."""
     route: ObjectKey
     backend: str
     provider: Provider
@@ -84,6 +84,31 @@ class RouteBinding:
     context_tokens: int
     max_output_tokens: int
     prompt_overhead_tokens: int
+    priority: int = 0
+    """The lowest is called first."""
+    weight: int = 1
+    """Its share of the calls among those of its priority."""
+    max_concurrent: int | None = None
+    """Calls under way at one time in one process; None: no limit."""
+    first_byte_ms: int | None = None
+    """How long it may take to begin its answer; None: as long as any server may be silent."""
+
+
+@dataclass(frozen=True)
+class UsableModel:
+    """How one model of a session is reached: by one of these backends, or by several one after the other."""
+
+    name: str
+    """What the agent calls it."""
+    route: ObjectKey
+    provider: Provider
+    """The wire format of every backend."""
+    backends: tuple[RouteBinding, ...]
+    """Those that can be called, in the route's order; at least one."""
+    fall_back_when: frozenset[FallbackCause]
+    """What has to happen so that a call goes to the next backend."""
+    max_attempts: int
+    """How many backends one call is sent to at most."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +128,7 @@ class SessionPolicy:
     """The account under which the session's own is opened: the Agent's, or the Budget's for a Sandbox of its own."""
     budget: ObjectKey
     environment: IsolateBinding | ContainerEnvironment
-    models: Mapping[str, RouteBinding]
+    models: Mapping[str, UsableModel]
     """By the agent's own name for the model."""
     unusable: Mapping[str, Problem]
     """Models that are named and cannot be called now, and why; the session runs without them."""
@@ -153,7 +178,10 @@ class BudgetAccepted:
 
 @dataclass(frozen=True)
 class RouteUsable:
-    """The route can be called by those that it allows."""
+    """The route can be called by those that it allows, though perhaps not every one of its backends."""
+
+    unusable: tuple[Problem, ...] = ()
+    """What is wrong with backends that cannot be called."""
 
 
 BudgetVerdict = BudgetAccepted | Denied

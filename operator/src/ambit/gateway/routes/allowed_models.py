@@ -12,7 +12,7 @@ from ambit.gateway import refusals
 from ambit.gateway.identity.session_directory import Session
 from ambit.gateway.models.wire_format import RefusedCall
 from ambit.gateway.routes.world import World
-from ambit.policy import Problem, RouteBinding
+from ambit.policy import Problem, UsableModel
 from ambit.policy.routes import bind_models
 from ambit.telemetry.reasons import Denial, Refusal
 
@@ -25,7 +25,7 @@ _MAY_COME: Final = frozenset({Denial.CREDENTIAL_UNKNOWN, Denial.ROUTE_NOT_FOUND}
 class Models:
     """What a session's Agent, or its Sandbox, names: what can be called, and why the rest cannot."""
 
-    usable: Mapping[str, RouteBinding]
+    usable: Mapping[str, UsableModel]
     unusable: Mapping[str, Problem]
 
 
@@ -37,8 +37,8 @@ class AllowedModels:
         self._version = -1
         self._derived: dict[ObjectKey | str, Models] = {}
 
-    async def bind(self, session: Session, name: str, provider: Provider) -> RouteBinding:
-        """The route of the model that the session calls `name`.
+    async def bind(self, session: Session, name: str, provider: Provider) -> UsableModel:
+        """The model that the session calls `name`, with the backends of its route.
 
         An Agent or route that is not known waits up to 5 s: it may have been created a moment ago.
         Raises RefusedCall: 403, or 503 where something is still not known.
@@ -97,7 +97,7 @@ class AllowedModels:
         return sandbox.spec.models
 
 
-def _speaking(binding: RouteBinding, provider: Provider) -> RouteBinding:
+def _speaking(binding: UsableModel, provider: Provider) -> UsableModel:
     if binding.provider is not provider:
         raise RefusedCall(
             403,

@@ -7,11 +7,12 @@ while nothing changes, and nothing of a Secret but whether it is there.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 from ambit.api.conditions import Condition, ConditionStatus, timestamp
-from ambit.api.model_route import ModelRoute
+from ambit.api.model_route import BackendStatus, ModelRoute
 from ambit.api.names import GATEWAY
 from ambit.kube import ApiError, Key, KubeClient
 from ambit.kube.connection import APPLY_PATCH
@@ -33,24 +34,51 @@ _SAID: Final = {
 _log = logging.getLogger(__name__)
 
 
-def report(route: ModelRoute, states: Mapping[SecretKey, CredentialState], now: datetime) -> Condition | None:
-    """The condition to write; None where the right one stands, or there is nothing to say."""
-    credential = credential_of(route)
-    state = states.get(credential) if credential is not None else None
-    if state not in _SAID:
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the gateway writes into a route's status: one state for each backend with a Secret, and a condition that
+    sums them up."""
+
+    condition: Condition
+    backends: tuple[BackendStatus, ...]
+
+
+def report(route: ModelRoute, states: Mapping[SecretKey, CredentialState], now: datetime) -> Report | None:
+    """What to write; None where the right thing stands, or there is nothing to say."""
+    found = {
+        backend.name: (credential, states[credential])
+        for backend in route.spec.backends
+        if (credential := credential_of(route, backend)) is not None and states.get(credential) in _SAID
+    }
+    if not found:
         return None
-    status, reason, generation = _SAID[state], state.value, route.metadata.generation
+    backends = tuple(BackendStatus(name=name, credential=state.value) for name, (_, state) in found.items())
+    worst = min((state for _, state in found.values()), key=lambda state: _SAID[state] is ConditionStatus.TRUE)
+    missing = ", ".join(
+        f"backend {name}: Secret {credential.namespace}/{credential.name}, key {credential.key}"
+        for name, (credential, state) in found.items()
+        if _SAID[state] is ConditionStatus.FALSE
+    )
+    status, reason, generation = _SAID[worst], worst.value, route.metadata.generation
     old = next((condition for condition in route.status.conditions if condition.type == CONDITION), None)
-    if old is not None and (old.status, old.reason, old.observed_generation) == (status, reason, generation):
+    said = old is not None and (old.status, old.reason, old.message, old.observed_generation) == (
+        status,
+        reason,
+        missing,
+        generation,
+    )
+    if said and route.status.backends == backends:
         return None
     unmoved = old is not None and old.status is status
-    return Condition(
+    condition = Condition(
         type=CONDITION,
         status=status,
         reason=reason,
+        message=missing,
         observed_generation=generation,
         last_transition_time=old.last_transition_time if old is not None and unmoved else timestamp(now),
     )
+    return Report(condition, backends)
 
 
 class Reports:
@@ -73,20 +101,23 @@ class Reports:
         while True:
             refused = False
             for route in tuple(self._routes.values()):
-                condition = report(route, self._states, datetime.now(UTC))
-                if condition is not None:
-                    refused |= not await self._write(route, condition)
+                found = report(route, self._states, datetime.now(UTC))
+                if found is not None:
+                    refused |= not await self._write(route, found)
             if refused:
                 await asyncio.sleep(RETRY_S)
             else:
                 await self._changed(LOOK_AGAIN_S)
 
-    async def _write(self, route: ModelRoute, condition: Condition) -> bool:
+    async def _write(self, route: ModelRoute, found: Report) -> bool:
         body: dict[str, Any] = {
             "apiVersion": MODEL_ROUTES.api_version,
             "kind": MODEL_ROUTES.kind,
             "metadata": {"name": route.key.name, "uid": route.metadata.uid},
-            "status": {"conditions": [condition.to_dict()]},
+            "status": {
+                "conditions": [found.condition.to_dict()],
+                "backends": [backend.to_dict() for backend in found.backends],
+            },
         }
         path = MODEL_ROUTES.path(route.key.namespace, route.key.name, "status")
         query = {"fieldManager": FIELD_MANAGER, "force": "true"}

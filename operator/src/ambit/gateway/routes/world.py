@@ -19,7 +19,7 @@ from ambit.gateway.routes.reports import Reports
 from ambit.kube import Change, Key, KubeClient, ListWatch
 from ambit.kube import resources as kinds
 from ambit.policy import Facts, GatewayAccount, SecretKey
-from ambit.policy.routes import credential_of
+from ambit.policy.routes import credentials_of
 
 R = TypeVar("R", bound=Resource)
 
@@ -153,7 +153,7 @@ class WatchedWorld:
             self._labels[change.key[1]] = change.after
 
     def _needed_credentials(self) -> set[SecretKey]:
-        return {credential for route in self._routes.items.values() if (credential := credential_of(route)) is not None}
+        return {credential for route in self._routes.items.values() for credential in credentials_of(route)}
 
 
 def _by_object_key(items: Mapping[Key, R]) -> Mapping[ObjectKey, R]:

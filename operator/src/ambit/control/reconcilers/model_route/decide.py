@@ -4,12 +4,14 @@ The operator reads no Secret of a namespace. Whether the gateway may is asked of
 is said by the gateway, in a condition of its own.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
 from ambit.api.conditions import ConditionStatus, ConditionType, with_condition
 from ambit.api.model_route import ModelRoute, ModelRouteStatus
-from ambit.policy import CredentialState, Denied, RouteVerdict
+from ambit.policy import CredentialState, Denied, Problem, RouteVerdict, SecretKey
+from ambit.policy.routes import credential_of
 from ambit.telemetry.reasons import Denial, Progress
 
 TRUE, FALSE = ConditionStatus.TRUE, ConditionStatus.FALSE
@@ -22,14 +24,22 @@ _BY_REASON: Final = {
 }
 
 
-def credential_state(route: ModelRoute, *, may_read: bool) -> CredentialState:
-    """What is known: the apiserver's word on the right, then the gateway's on what it found."""
-    if not may_read:
-        return CredentialState.FORBIDDEN
+def credential_states(route: ModelRoute, may_read: Mapping[SecretKey, bool]) -> dict[SecretKey, CredentialState]:
+    """What is known of each Secret: the apiserver's word on the right, then the gateway's on what it found."""
     said = next((c for c in route.status.conditions if c.type == GATEWAY_CONDITION), None)
-    if said is None or said.observed_generation != route.metadata.generation or said.status is TRUE:
-        return CredentialState.GRANTED
-    return _BY_REASON.get(said.reason, CredentialState.GRANTED)
+    if said is not None and said.observed_generation != route.metadata.generation:
+        said = None
+    found = {backend.name: backend.credential for backend in route.status.backends}
+    states: dict[SecretKey, CredentialState] = {}
+    for backend in route.spec.backends:
+        credential = credential_of(route, backend)
+        if credential is None:
+            continue
+        # A gateway of the release before says it of its one backend by the condition alone.
+        reason = found.get(backend.name, said.reason) if said is not None else ""
+        granted = _BY_REASON.get(reason, CredentialState.GRANTED)
+        states[credential] = granted if may_read[credential] else CredentialState.FORBIDDEN
+    return states
 
 
 def status_of(route: ModelRoute, verdict: RouteVerdict, now: datetime) -> ModelRouteStatus:
@@ -37,8 +47,9 @@ def status_of(route: ModelRoute, verdict: RouteVerdict, now: datetime) -> ModelR
     generation = route.metadata.generation
     resolved, ready = (TRUE, Progress.RESOLVED.value, ""), (TRUE, Progress.READY.value, "")
     if isinstance(verdict, Denied):
-        problem = verdict.problems[0]
-        resolved = ready = (FALSE, problem.reason.value, problem.message)
+        resolved = ready = _because(verdict.problems)
+    elif verdict.unusable:  # the others take the calls
+        resolved = _because(verdict.unusable)
     conditions = route.status.conditions
     for kind, (status, reason, message) in (
         (ConditionType.ACCEPTED, (TRUE, Progress.ACCEPTED.value, "")),
@@ -47,3 +58,7 @@ def status_of(route: ModelRoute, verdict: RouteVerdict, now: datetime) -> ModelR
     ):
         conditions = with_condition(conditions, kind, status, reason, message, generation=generation, now=now)
     return route.status.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+def _because(problems: tuple[Problem, ...]) -> tuple[ConditionStatus, str, str]:
+    return FALSE, problems[0].reason.value, "; ".join(problem.message for problem in problems)
