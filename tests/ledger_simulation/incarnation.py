@@ -236,7 +236,7 @@ class _Uncounted:
         del values
         return self
 
-    def inc(self) -> None:
+    def inc(self, amount: float = 1) -> None:
         pass
 
     def observe(self, value: float) -> None:

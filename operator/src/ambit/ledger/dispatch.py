@@ -1,22 +1,29 @@
 """Batches of operations as bytes, answered as bytes: what the HTTP service and the simulation call alike."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
+import prometheus_client
 
 from ambit.ledger import older_answers, spans, wire
-from ambit.ledger.amounts import RESOURCES, Resource, Window
+from ambit.ledger.amounts import RESOURCES, Amount, Resource, Window
 from ambit.ledger.writer import LedgerStopped
 from ambit.telemetry import metrics, tracing
 
 NEWEST_VERSION = 2
 """Of the wire. This and the one before are served."""
+_operations = msgspec.json.Decoder(wire.Operations)
 _batch = msgspec.json.Decoder(wire.Batch)
 _operation = msgspec.json.Decoder(wire.AnyOperation)
+_NO_AMOUNT = Amount()
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What a decoder raises: of no JSON or another type, of no UTF-8, of too many brackets."""
+
+
+AnyType = type[wire.AnyOperation | wire.AnyResult]
 
 
 class _Loose(msgspec.Struct, forbid_unknown_fields=True):
@@ -45,28 +52,48 @@ class Dispatcher:
     def __init__(self, writer: Answering | None = None) -> None:
         self.writer = writer
         """None while this ledger is not the writer: nothing is answered."""
+        self._answers: dict[tuple[str, AnyType, AnyType], prometheus_client.Counter] = {}
+        """By component, operation and answer: looking one up by its labels costs more than counting."""
 
     async def answer(self, component: str, body: bytes, version: int) -> bytes:
         """The answer to a batch of `component`, once all of it is on disk. Raises NotABatch, LedgerStopped."""
         if not 1 <= version <= NEWEST_VERSION:
             raise NotABatch(f"this ledger speaks versions 1 to {NEWEST_VERSION}, not {version}")
-        raw = _operations_of(body)
+        decoded = _decoded(body)
         writer = self.writer
         if writer is None:
             raise LedgerStopped("this ledger is not the writer: it stands by")
-        decoded = [_decode(each) for each in raw]
         ops = [each for each in decoded if not isinstance(each, wire.Invalid)]
         answers = iter(await writer.apply(component, ops))
         results = [each if isinstance(each, wire.Invalid) else next(answers) for each in decoded]
         for place, op in enumerate(decoded):
             if isinstance(op, wire.GetHistory) and isinstance(results[place], wire.History):
                 results[place] = await writer.history(op)
-        for op, result in zip(decoded, results, strict=True):
-            _count(component, op, result)
+        self._count(component, decoded, results)
         spans.of_batch(tracing.current(), component, decoded, results)
         if version == 1:
             return older_answers.encode(decoded, results)
         return msgspec.json.encode(wire.Results(results))
+
+    def _count(
+        self, component: str, ops: Sequence[wire.AnyOperation | wire.Invalid], results: Sequence[wire.AnyResult]
+    ) -> None:
+        for (op, result), times in Counter(zip(map(type, ops), map(type, results), strict=True)).items():
+            counter = self._answers.get((component, op, result))
+            if counter is None:
+                counter = metrics.LEDGER_OPERATIONS.labels(component, _name_of(op), result.__name__)
+                self._answers[component, op, result] = counter
+            counter.inc(times)
+        for op, result in zip(ops, results, strict=True):
+            _count_bounds(op, result)
+
+
+def _decoded(body: bytes) -> Sequence[wire.AnyOperation | wire.Invalid]:
+    """The operations of a batch, `Invalid` in the place of each that cannot be read. Raises NotABatch."""
+    try:
+        return _operations.decode(body).ops
+    except _UNREADABLE:
+        return [_decode(each) for each in _operations_of(body)]
 
 
 def _operations_of(body: bytes) -> Sequence[msgspec.Raw | wire.Invalid]:
@@ -99,24 +126,31 @@ def _decode(raw: msgspec.Raw | wire.Invalid) -> wire.AnyOperation | wire.Invalid
         return wire.Invalid(str(error))
 
 
-def _count(component: str, op: wire.AnyOperation | wire.Invalid, result: wire.AnyResult) -> None:
-    name = "unreadable" if isinstance(op, wire.Invalid) else str(type(op).__struct_config__.tag)
-    metrics.LEDGER_OPERATIONS.labels(component, name, type(result).__name__).inc()
-    if isinstance(result, wire.Settled):
-        for index in result.overrun.vector():
-            metrics.LEDGER_OVERRUNS.labels(RESOURCES[index]).inc()
-    if isinstance(op, wire.CountRefusals) and isinstance(result, wire.RefusalsCounted):
-        kind = op.account.partition("/")[0]
-        labels = ("Refused", wire.RefusalReason.LIMIT_EXCEEDED, kind, op.window, op.resource)
-        metrics.LEDGER_REFUSALS.labels(*labels).inc(op.count)
-        _count_of_budget("Refused", op.account, op.window, op.resource, op.count)
-    if isinstance(op, wire.Reserve) and op.speculative:
-        return
-    if isinstance(result, wire.Denial):
-        _count_refusal(type(result).__name__, result)
-    elif isinstance(result, wire.Granted):
-        for denial in result.shadow:
-            _count_refusal("Shadow", denial)
+def _name_of(op: type[wire.AnyOperation | wire.Invalid]) -> str:
+    return "unreadable" if op is wire.Invalid else str(op.__struct_config__.tag)
+
+
+def _count_bounds(op: wire.AnyOperation | wire.Invalid, result: wire.AnyResult) -> None:
+    match result:
+        case wire.Settled() if result.overrun != _NO_AMOUNT:
+            for index in result.overrun.vector():
+                metrics.LEDGER_OVERRUNS.labels(RESOURCES[index]).inc()
+        case wire.Granted() if result.shadow and not _speculative(op):
+            for denial in result.shadow:
+                _count_refusal("Shadow", denial)
+        case wire.Denial() if not _speculative(op):
+            _count_refusal(type(result).__name__, result)
+        case wire.RefusalsCounted() if isinstance(op, wire.CountRefusals):
+            kind = op.account.partition("/")[0]
+            labels = ("Refused", wire.RefusalReason.LIMIT_EXCEEDED, kind, op.window, op.resource)
+            metrics.LEDGER_REFUSALS.labels(*labels).inc(op.count)
+            _count_of_budget("Refused", op.account, op.window, op.resource, op.count)
+        case _:
+            pass
+
+
+def _speculative(op: wire.AnyOperation | wire.Invalid) -> bool:
+    return isinstance(op, wire.Reserve) and op.speculative
 
 
 def _count_refusal(answer: str, denial: wire.Denial) -> None:

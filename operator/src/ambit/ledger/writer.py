@@ -120,9 +120,9 @@ class Writer:
             self._may_answer()
         results: list[wire.AnyResult] = []
         try:
-            now_ms = self._read_clock()
+            now_ms, settling_only = self._read_clock(), self._store.settling_only()
             for op in ops:
-                if self._store.settling_only() and _grows(op):
+                if settling_only and _grows(op):
                     results.append(_no_space(op))
                     continue
                 results.append(self._apply(component, op, now_ms, known))
@@ -146,6 +146,10 @@ class Writer:
     def _apply(self, component: str, op: wire.AnyOperation, now_ms: int, known: left.Known) -> wire.AnyResult:
         if self._gathering.left:
             known = {**known, **self._gathering.left}  # what an operation before this one has folded
+        if not known:  # as nearly always: nobody asks for what has left the tree
+            outcome = self.tree.apply(component, op, now_ms)
+            self._gathering.add(outcome)
+            return outcome.result
         over = left.instead(op, self.tree.state, known, now_ms)
         if over is not None:
             return over

@@ -12,8 +12,8 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ops: list[msgspec.Raw]
 
 
-class Operations(msgspec.Struct, frozen=True):
-    """The same body as a client writes it."""
+class Operations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same body where every operation can be read."""
 
     ops: list[AnyOperation]
 
