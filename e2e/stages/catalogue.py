@@ -13,9 +13,9 @@ CONTROL_PLANE = ClusterNeed("ambit-test-api", nodes=0)
 OWN_CLUSTERS = ("ambit-self-a", "ambit-self-b")
 """Those that tests start themselves (tests/e2e_cluster/own_cluster.py)."""
 
-# The lanes: what computes (the ledger's simulation last, when most of the others are done: it takes all cores); what
-# needs an apiserver alone, or whole clusters of its own; what needs a node.
-CODE, API, PODS = "code", "api", "pods"
+# The lanes: what computes; what needs an apiserver alone, or whole clusters of its own; what needs a node; and what
+# takes all cores for as long as nobody else wants them.
+CODE, API, PODS, REST = "code", "api", "pods", "rest"
 
 TESTS_ON_A_NODE_AT_ONCE = 4
 """They mostly wait: for Pods to start, for a status to be written."""
@@ -48,15 +48,16 @@ STAGES = (
     ),
     Stage(
         "simulation",
-        [PYTHON, "-m", "tests.ledger_simulation", "--seeds", "10000", "--limit-s", "1500"],
-        *(1560, CODE),
-        after=["unit"],
+        [PYTHON, "-m", "tests.ledger_simulation", "--seeds", "10000", "--limit-s", "2340"],
+        *(2400, REST),
+        yields=True,
     ),
     Stage(
         "planted",
         pytest("planted", "planted", "--numprocesses", "2", "--dist=worksteal", *files_with("planted")),
-        *(1500, CODE),
+        *(2400, REST),
         after=["simulation"],
+        yields=True,
     ),
     Stage("packages", [PYTHON, "-m", "e2e.postgres"], 300, PODS),
     Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1500, PODS),

@@ -21,6 +21,7 @@ class Stage:
 
     `lane`: stages of one lane never run at the same time. `after`: names of stages that must have passed before.
     `starts`: names of clusters that the stage itself starts; they are taken down should it be killed.
+    `yields`: it computes for long and nothing in it is timed, and has only the time that the others leave.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Stage:
     after: Sequence[str] = ()
     cluster: ClusterNeed | None = None
     starts: Sequence[str] = ()
+    yields: bool = False
 
 
 def startable(stages: Sequence[Stage], passed: Set[str], running: Set[str]) -> list[Stage]:

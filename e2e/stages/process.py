@@ -12,16 +12,26 @@ from e2e.cluster.progress import duration
 from e2e.stages.report import ROOT
 
 KILL_GRACE_S = 20
+LEAST_NICE = 19
 
 
 class StageFailed(Exception):
     """A command of the run exited with another code than 0, or ran out of time."""
 
 
-async def run(name: str, command: Sequence[str], limit_s: float, environment: Mapping[str, str], log: Path) -> None:
+async def run(
+    name: str,
+    command: Sequence[str],
+    limit_s: float,
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    yields: bool = False,
+) -> None:
     """Runs `command` in a process group of its own and adds what it writes to `log`. Raises StageFailed.
 
-    Whatever ends the wait, being cancelled included, the group has ended before this returns.
+    Whatever ends the wait, being cancelled included, the group has ended before this returns. One that `yields` gets
+    only the processor time that nobody else wants.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -33,7 +43,7 @@ async def run(name: str, command: Sequence[str], limit_s: float, environment: Ma
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_hear_sigint,
+            preexec_fn=_start_yielding if yields else _hear_sigint,
         )
     try:
         async with asyncio.timeout(limit_s):
@@ -49,6 +59,15 @@ async def run(name: str, command: Sequence[str], limit_s: float, environment: Ma
 def _hear_sigint() -> None:
     """A shell has what it starts in the background ignore SIGINT: no stage of such a run could be ended politely."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _start_yielding() -> None:
+    _hear_sigint()
+    os.nice(LEAST_NICE)
+    # Where the kernel groups processes by session, niceness counts only among those of the session, which is this
+    # stage; that of the group has a file of its own.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(LEAST_NICE))
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

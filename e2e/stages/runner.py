@@ -57,7 +57,14 @@ class Run:
             environment = dict(os.environ)
             if stage.cluster is not None:
                 environment["KUBECONFIG"] = await self._clusters.provide(stage.cluster)
-            await process.run(f"stage {stage.name}", stage.command, stage.limit_s, environment, self._log(stage))
+            await process.run(
+                f"stage {stage.name}",
+                stage.command,
+                stage.limit_s,
+                environment,
+                self._log(stage),
+                yields=stage.yields,
+            )
         finally:
             for name in stage.starts:
                 await self._clusters.down(name)

@@ -52,6 +52,16 @@ async def test_stages_of_one_lane_run_one_after_another(tmp_path: Path) -> None:
     assert both.read_text().split() == ["one", "one", "two", "two"]
 
 
+async def test_one_that_yields_has_only_the_time_that_others_leave(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    # The second: how the kernel ranks the whole session among the others, where it ranks sessions.
+    script = 'nice >"$0"; if [ -e /proc/self/autogroup ]; then cat /proc/self/autogroup; else echo nice 19; fi >>"$0"'
+    await Run([Stage("yields", ["sh", "-c", script, str(said)], 60, "a", yields=True)], tmp_path / "reports").to_end()
+    niceness, of_the_session = said.read_text().splitlines()
+    assert niceness == "19"
+    assert of_the_session.endswith("nice 19")
+
+
 async def test_the_first_failure_ends_the_others_politely_and_starts_no_more(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
