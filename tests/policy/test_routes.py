@@ -4,7 +4,7 @@ import pytest
 
 from ambit.api.base import ObjectKey
 from ambit.api.conditions import ConditionType
-from ambit.api.model_route import FallbackCause, Provider
+from ambit.api.model_route import FallbackCause, OnDisconnect, Provider, Reasoning
 from ambit.policy import CredentialState, Denied, RouteBinding, RouteUsable, SecretKey, UsableModel, judge_route
 from ambit.policy.price import Price
 from ambit.policy.routes import bind_models, grant_command
@@ -106,6 +106,8 @@ def test_each_backend_has_its_own_name_for_the_model_and_its_own_price_and_terms
         "weight": 3,
         "maxConcurrent": 2,
         "firstByteTimeout": "1m30s",
+        "onDisconnect": "Stops",
+        "reasoning": "Hidden",
     }
     route = a_route(more_backends=[second], fallback={"when": ["RateLimited"], "maxAttempts": 2})
     usable, _ = bind_models(
@@ -124,6 +126,8 @@ def test_each_backend_has_its_own_name_for_the_model_and_its_own_price_and_terms
         Price(4_000_000, 20_000_000, 4_000_000, 4_000_000),
     )
     assert (other.priority, other.weight, other.max_concurrent, other.first_byte_ms) == (1, 3, 2, 90_000)
+    assert (first.on_disconnect, first.reasoning) == (OnDisconnect.CONTINUES, None)
+    assert (other.on_disconnect, other.reasoning) == (OnDisconnect.STOPS, Reasoning.HIDDEN)
 
 
 def test_a_backend_whose_key_cannot_be_read_leaves_the_others() -> None:

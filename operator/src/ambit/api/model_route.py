@@ -42,6 +42,22 @@ class FallbackCause(StrEnum):
     """It did not begin to answer in time."""
 
 
+class OnDisconnect(StrEnum):
+    """What a server does when it is cut off in the middle of an answer."""
+
+    STOPS = "Stops"
+    """It writes no more, and bills no more."""
+    CONTINUES = "Continues"
+    """It writes to the end, and bills all of it."""
+
+
+class Reasoning(StrEnum):
+    """Whether a stream shows all the output that is billed."""
+
+    SHOWN = "Shown"
+    HIDDEN = "Hidden"
+
+
 class Prices(ApiModel):
     """What a backend costs."""
 
@@ -180,6 +196,24 @@ class Backend(ApiModel):
             example="30s",
             unit="duration of h, m, s and ms",
             absent="the gateway's limit for silent servers, 10m",
+        ),
+    ] = None
+    on_disconnect: Annotated[
+        OnDisconnect,
+        Doc(
+            "What it does when it is cut off: Stops, or Continues to write, and to bill. Streams of a server that Stops"
+            " are held in slices as their output flows, others in full.",
+            example="Stops",
+        ),
+    ] = OnDisconnect.CONTINUES
+    reasoning: Annotated[
+        Reasoning | None,
+        Doc(
+            "Whether its streams show all output that it bills (Shown), or its model may reason out of sight (Hidden),"
+            " which is held in full.",
+            example="Shown",
+            absent="what the request says: Shown for Anthropic without thinking, for OpenAI with reasoning_effort none,"
+            " for Gemini with a thinkingBudget of 0",
         ),
     ] = None
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -12,6 +12,7 @@ from ambit.gateway.holding_ahead import HoldingAhead
 from ambit.gateway.holding_ahead.estimate import missing
 from ambit.gateway.holds import Hold
 from ambit.gateway.identity.session_directory import Session
+from ambit.gateway.models.wire_format import RefusedCall
 from ambit.gateway.room_queue import RoomQueue
 from ambit.gateway.settlements import Settlements
 from ambit.gateway.warnings import Warnings
@@ -19,6 +20,7 @@ from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import DEADLINE_S, AccountUnknown, Held, LedgerClient, LedgerError, LedgerUnavailable
 from ambit.telemetry import metrics, tracing
+from ambit.telemetry.reasons import Refusal
 from ambit.telemetry.tracing import Attribute, HoldFrom, SpanEvent, SpanName
 
 QUEUE_S: Final = 20.0
@@ -30,6 +32,15 @@ _AWAITED: Final = metrics.GATEWAY_HOLDS_AHEAD.labels("Awaited")
 
 class ClientGone(Exception):
     """The client went away before anything was held for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What a call is to hold: at most, at least, and at least while it is only others who are in the way."""
+
+    want: Amount
+    at_least: Amount
+    useful: Amount
 
 
 class Admission:
@@ -58,16 +69,29 @@ class Admission:
         self.exhausted = Exhausted(ledger)
         """Has to be told of the ledger's events."""
 
-    async def hold(self, session: Session, want: Amount, at_least: Amount, gone: asyncio.Future[None]) -> Hold:
-        """Holds at least `at_least` and at most `want`, or more where more was held ahead; waits in the queue for room
-        that others hold.
+    async def hold(
+        self,
+        session: Session,
+        want: Amount,
+        at_least: Amount,
+        gone: asyncio.Future[None],
+        *,
+        useful: Amount | None = None,
+    ) -> Hold:
+        """Holds at least `useful` (unless said otherwise `at_least`) and at most `want`, or more where more was held
+        ahead; waits in the queue for room that others hold. Where what is *spent* leaves less room than `useful`, it
+        holds that, at least `at_least`.
 
         Raises RefusedCall where a bound, the session's end, or the ledger's absence stands in the way, and ClientGone.
         """
         with tracing.part(SpanName.ADMISSION):
-            return await self._hold(session, want, at_least, gone)
+            return await self._hold(session, _Need(want, at_least, useful or at_least), gone)
 
-    async def _hold(self, session: Session, want: Amount, at_least: Amount, gone: asyncio.Future[None]) -> Hold:
+    async def _hold(self, session: Session, need: "_Need", gone: asyncio.Future[None]) -> Hold:
+        want = need.want
+        cut = self.exhausted.after_a_cut(session)
+        if cut is not None:
+            raise refusals.refused(cut, self._utc_now())
         self._ahead.called(session.path, session.parent, want)
         hold = self._ahead.take(session.path)
         found, how = _FOUND, HoldFrom.FOUND
@@ -80,11 +104,11 @@ class Admission:
                 found.inc()
                 tracing.current().set(Attribute.HOLD, how.value)
                 return self._unless(gone, hold)
-            hold = await self._extended(hold, want, at_least)
+            hold = await self._extended(hold, want, need.useful)
         if hold is not None:
             return self._unless(gone, hold)
         metrics.GATEWAY_HOLDS_AHEAD.labels("None").inc()
-        return self._unless(gone, await self._at_the_ledger(session, want, at_least, gone))
+        return self._unless(gone, await self._at_the_ledger(session, need, gone))
 
     async def _extended(self, hold: Hold, want: Amount, at_least: Amount) -> Hold | None:
         """The hold ahead with what the call needs beyond it, by the ledger's word of this moment; None where there is
@@ -121,28 +145,25 @@ class Admission:
             next_sequence=hold.next_sequence + 1,
         )
 
-    async def _at_the_ledger(
-        self, session: Session, want: Amount, at_least: Amount, gone: asyncio.Future[None]
-    ) -> Hold:
-        refused = self.exhausted.refusal(session, at_least)
+    async def _at_the_ledger(self, session: Session, need: "_Need", gone: asyncio.Future[None]) -> Hold:
+        refused = self.exhausted.refusal(session, need.at_least)
         if refused is not None:
             raise refusals.refused(refused, self._utc_now())
         tracing.current().set(Attribute.HOLD, HoldFrom.LEDGER.value)
         in_the_way = self._queue.account_in_the_way(session.path, session.parent)
         answer = None
         if in_the_way is None:
-            answer = await self._reserve(session, want, at_least)
+            answer = await self._first_try(session, need)
             if isinstance(answer, Hold):
                 return answer
             in_the_way = self._to_queue_for(answer)
-        return await self._queue_for(in_the_way, session, want, at_least, answer, gone)
+        return await self._queue_for(in_the_way, session, need, answer, gone)
 
     async def _queue_for(
         self,
         account: str,
         session: Session,
-        want: Amount,
-        at_least: Amount,
+        need: "_Need",
         last: wire.Wait | None,
         gone: asyncio.Future[None],
     ) -> Hold:
@@ -156,7 +177,7 @@ class Admission:
             while await self._queue.turn(ticket, deadline - loop.time()):
                 if gone.done():
                     raise ClientGone
-                answer = await self._reserve(session, want, at_least)
+                answer = await self._try(session, need)
                 if isinstance(answer, Hold):
                     return answer
                 self._queue.move(ticket, self._to_queue_for(answer))
@@ -164,7 +185,7 @@ class Admission:
         finally:
             self._queue.leave(ticket)
         if last is None:  # those ahead never moved: ask once, so as to say which bound it is
-            answer = await self._reserve(session, want, at_least)
+            answer = await self._try(session, need)
             if isinstance(answer, Hold):
                 return answer
             last = answer
@@ -182,8 +203,29 @@ class Admission:
             raise ClientGone
         return hold
 
+    async def _first_try(self, session: Session, need: "_Need") -> Hold | wire.Wait:
+        """As `_try`, and tells the ledger first how little the call may be: nothing is exhausted while there is room
+        for that. Mostly there is room for all of it, and this is the only question. Raises RefusedCall.
+        """
+        answer = await self._reserve(session, need.want, need.at_least)
+        if not isinstance(answer, Hold) or answer.amount.covers(need.useful):
+            return answer
+        self._settlements.release(answer.id, "too little for the call, which waits for more")
+        return await self._try(session, need)
+
+    async def _try(self, session: Session, need: "_Need") -> Hold | wire.Wait:
+        """Room for what is useful, or a wait for it; where what is spent leaves less, for what there is. Raises
+        RefusedCall.
+        """
+        try:
+            return await self._reserve(session, need.want, need.useful)
+        except RefusedCall as refused:
+            if refused.reason is not Refusal.LIMIT_EXCEEDED or need.useful == need.at_least:
+                raise
+            return await self._reserve(session, need.want, need.at_least)
+
     async def _reserve(self, session: Session, want: Amount, at_least: Amount) -> Hold | wire.Wait:
-        """One try. Raises RefusedCall."""
+        """One question. Raises RefusedCall."""
         asked_at_s = asyncio.get_running_loop().time()
         changes = self.exhausted.changes
         try:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ambit.gateway.admission import QUEUE_S, Admission
+from ambit.gateway.call_holds import CallHolds
 from ambit.gateway.holding_ahead import HoldingAhead
 from ambit.gateway.holding_ahead.ahead import SILENCE_MS, UNUSED_S
 from ambit.gateway.ledger_events import LedgerEvents
@@ -22,6 +23,7 @@ class Admitting:
     settlements: Settlements
     ahead: HoldingAhead
     admission: Admission
+    calls: CallHolds
     events: LedgerEvents
 
     @classmethod
@@ -59,4 +61,5 @@ class Admitting:
         events = LedgerEvents(ledger, silence_ms=SILENCE_MS if hold_ahead else None, heard=ahead.heard)
         events.subscribe(ahead.on_event)
         events.subscribe(admission.exhausted.on_event)
-        return cls(queue, warnings, settlements, ahead, admission, events)
+        calls = CallHolds(ledger, admission, queue, warnings, hold_expires_in_ms=hold_expires_in_ms)
+        return cls(queue, warnings, settlements, ahead, admission, calls, events)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from ambit.api.model_route import OnDisconnect, Reasoning
 from ambit.gateway.models.strict_json import not_bounded
 from ambit.gateway.models.wire_format import SMALLEST_USEFUL_OUTPUT_TOKENS, Billing, Call, TokenUsage
 from ambit.ledger.amounts import Amount
@@ -15,15 +16,19 @@ _PICOS_PER_NANO = 1000
 
 @dataclass(frozen=True, slots=True)
 class CallBound:
-    """What to hold for a call: at most `want`, at least `at_least`."""
+    """What to hold for a call at first: at most `want`, at least `at_least`."""
 
     want: Amount
     at_least: Amount
+    useful: Amount
+    """Less than this is taken only where what is spent leaves no more: for room that others hold, a call waits."""
     input_tokens: int
     output_tokens: int
-    """For each choice, of `want`."""
+    """For each choice, the most that it may write."""
     least_output_tokens: int
     """For each choice, of `at_least`."""
+    grows: bool = False
+    """Whether `want` is a first slice, and more is held as the output flows."""
 
 
 def priced_for(call: Call, route: RouteBinding) -> RouteBinding:
@@ -39,11 +44,21 @@ def priced_for(call: Call, route: RouteBinding) -> RouteBinding:
     return route
 
 
-def bound(call: Call, route: RouteBinding) -> CallBound:
-    """The most that a call may use, by what is known before it is sent."""
+def can_be_metered(call: Call, route: RouteBinding) -> bool:
+    """Whether all that the call's answer bills shows on the way, and its server stops writing once it is cut off."""
+    hides = call.hides_output if route.reasoning is None else route.reasoning is Reasoning.HIDDEN
+    stops = route.on_disconnect is OnDisconnect.STOPS
+    return call.stream and stops and not hides and call.billing is Billing.INPUT_AND_OUTPUT
+
+
+def bound(call: Call, route: RouteBinding, typical_output_tokens: int | None = None) -> CallBound:
+    """The most that a call may use, by what is known before it is sent.
+
+    `typical_output_tokens`: what calls like this one needed, of all choices; None: nothing is known.
+    """
     if call.billing is Billing.NOTHING:
         free = Amount(model_calls=1)
-        return CallBound(want=free, at_least=free, input_tokens=0, output_tokens=0, least_output_tokens=0)
+        return CallBound(free, free, free, input_tokens=0, output_tokens=0, least_output_tokens=0)
     input_tokens = call.prompts * route.context_tokens
     if call.prompt_tokens_bound is not None:
         input_tokens = min(input_tokens, call.prompt_tokens_bound + call.prompts * route.prompt_overhead_tokens)
@@ -55,9 +70,14 @@ def bound(call: Call, route: RouteBinding) -> CallBound:
     else:
         output = min(call.asked_output_tokens, most)
     least = max(min(output, SMALLEST_USEFUL_OUTPUT_TOKENS), min(output, call.floor_output_tokens))
+    whole, smallest = call.choices * output, call.choices * least
+    useful = whole if typical_output_tokens is None else max(smallest, min(whole, typical_output_tokens))
+    grows = useful < whole and can_be_metered(call, route)
     return CallBound(
-        want=worst(route, input_tokens, call.choices * output),
-        at_least=worst(route, input_tokens, call.choices * least),
+        want=worst(route, input_tokens, useful if grows else whole),
+        at_least=worst(route, input_tokens, smallest),
+        useful=worst(route, input_tokens, useful),
+        grows=grows,
         input_tokens=input_tokens,
         output_tokens=output,
         least_output_tokens=least,
@@ -65,17 +85,24 @@ def bound(call: Call, route: RouteBinding) -> CallBound:
 
 
 def granted_output_tokens(call: Call, route: RouteBinding, bounded: CallBound, granted: Amount) -> int:
-    """How many output tokens each choice may have so that the call stays inside what was granted.
+    """How many output tokens each choice may have so that the call stays inside what was granted; all that it asks for
+    where it grows from there.
 
     At least `least_output_tokens`, since at least `at_least` was granted.
     """
     if call.billing is not Billing.INPUT_AND_OUTPUT:
         return 0
-    most = min(granted.tokens - bounded.input_tokens, granted.output_tokens)
-    output = min(bounded.output_tokens, most // call.choices)
+    if bounded.grows and granted.covers(bounded.useful):
+        return bounded.output_tokens
+    return min(bounded.output_tokens, covered_output_tokens(route, bounded.input_tokens, granted) // call.choices)
+
+
+def covered_output_tokens(route: RouteBinding, input_tokens: int, held: Amount) -> int:
+    """How many output tokens, of all choices, are covered by what is held beside so much input."""
+    output = min(held.tokens - input_tokens, held.output_tokens)
     if route.price.output_picos > 0:
-        left_picos = granted.usd_nanos * _PICOS_PER_NANO - bounded.input_tokens * route.price.worst_input_picos
-        output = min(output, left_picos // (call.choices * route.price.output_picos))
+        left_picos = held.usd_nanos * _PICOS_PER_NANO - input_tokens * route.price.worst_input_picos
+        output = min(output, left_picos // route.price.output_picos)
     return output
 
 

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Final
 
 from ambit.gateway import bounds, refusals, spans
 from ambit.gateway.admission import ClientGone
 from ambit.gateway.admitting import Admitting
+from ambit.gateway.call_holds import HeldCall
 from ambit.gateway.holds import Hold
 from ambit.gateway.identity.session_directory import Session
 from ambit.gateway.live_calls import LiveCall, LiveCalls
@@ -19,9 +19,7 @@ from ambit.gateway.routes.world import World
 from ambit.gateway.server.connection import Exchange
 from ambit.gateway.server.http import HOP_BY_HOP, Headers, Request, named_in_connection, request_head
 from ambit.gateway.server.upstream import Origin, Unreachable, UpstreamPool
-from ambit.gateway.settlements import HoldKeeper
 from ambit.ledger.amounts import Amount
-from ambit.ledger.client import LedgerClient
 from ambit.policy import RouteBinding
 from ambit.telemetry import metrics, tracing
 from ambit.telemetry.reasons import Refusal
@@ -50,23 +48,19 @@ class Calls:
         *,
         world: World,
         models: AllowedModels,
-        ledger: LedgerClient,
         admitting: Admitting,
         live: LiveCalls,
         upstream: UpstreamPool,
-        hold_expires_in_ms: int,
         silence_s: float,
     ) -> None:
         self._world = world
         self._models = models
-        self._ledger = ledger
-        self._admission = admitting.admission
+        self._holds = admitting.calls
         self._settlements = admitting.settlements
         self._ahead = admitting.ahead
         self._warnings = admitting.warnings
         self._live = live
         self._upstream = upstream
-        self._hold_expires_in_ms = hold_expires_in_ms
         self._silence_s = silence_s
 
     async def serve(self, wire: WireFormat, request: Request, session: Session, exchange: Exchange) -> None:
@@ -81,24 +75,20 @@ class Calls:
         call = wire.parse(request)
         route = bounds.priced_for(call, (await self._models.bind(session, call.model, wire.provider)).backends[0])
         spans.of_call(tracing.current(), call, route)
-        bounded = bounds.bound(call, route)
         try:
             with self._live.entered(session.path) as live:
-                hold = await self._admission.hold(session, bounded.want, bounded.at_least, exchange.gone)
+                held = await self._holds.take(session, call, route, exchange.gone)
                 metrics.GATEWAY_ADMISSION_SECONDS.observe(loop.time() - received_at)
-                output_tokens = bounds.granted_output_tokens(call, route, bounded, hold.amount)
-                tracing.current().set(Attribute.REQUEST_MAX_TOKENS, output_tokens)
+                tracing.current().set(Attribute.REQUEST_MAX_TOKENS, held.output_tokens)
                 with metrics.GATEWAY_HOLDS.track_inprogress(), tracing.part(SpanName.UPSTREAM, Kind.CLIENT):
-                    relayed, cause = await self._forward(
-                        wire, request, call, route, session, exchange, live, hold, output_tokens
-                    )
+                    relayed, cause = await self._forward(wire, request, call, route, session, exchange, live, held)
         except ClientGone:
             exchange.abort()
             _count(route, "ClientGone")
             tracing.current().fail("ClientGone")
             return
-        at_most = bounds.worst(route, bounded.input_tokens, call.choices * output_tokens)
-        self._account_for(session, call, route, hold, at_most, relayed)
+        self._account_for(session, call, route, held, relayed)
+        held.learn(relayed, cause)
         self._ahead.ended(session.path, session.parent)
         if not relayed.answered:
             raise _unanswered(route, session, relayed, cause)
@@ -112,12 +102,12 @@ class Calls:
         session: Session,
         exchange: Exchange,
         live: LiveCall,
-        hold: Hold,
-        output_tokens: int,
+        held: HeldCall,
     ) -> tuple[Relayed, CutCause | None]:
         """Sends the call and relays its answer. Where it cannot be sent, the hold is released."""
+        hold = held.hold
         try:
-            origin, message = self._message(wire, request, call, route, output_tokens)
+            origin, message = self._message(wire, request, call, route, held.output_tokens)
         except RefusedCall as refused:
             self._settlements.release(hold.id, refused.message)
             raise
@@ -146,7 +136,7 @@ class Calls:
             _count(route, "Cut")
             raise _unanswered(route, session, relay.done.result(), relay.cut_cause)
         relay.attach(connection)
-        keeper = HoldKeeper(self._ledger, hold, self._hold_expires_in_ms, _cut_lost(relay, hold.id))
+        keeper = held.follow(relay)
         try:
             relayed = await relay.done
         finally:
@@ -177,13 +167,11 @@ class Calls:
         )
         return origin, request_head("POST", target, headers) + body
 
-    def _account_for(
-        self, session: Session, call: Call, route: RouteBinding, hold: Hold, at_most: Amount, relayed: Relayed
-    ) -> None:
+    def _account_for(self, session: Session, call: Call, route: RouteBinding, held: HeldCall, relayed: Relayed) -> None:
         """Settles what was used; the most that it can have been where that is not known; releases what the provider
         refused.
         """
-        label = str(route.route)
+        hold, label = held.hold, str(route.route)
         if relayed.status is not None and relayed.status >= 400:
             metrics.GATEWAY_UPSTREAM_ERRORS.labels(label, str(relayed.status)).inc()
         elif relayed.ending in (Ending.BROKEN_OFF, Ending.SILENT):
@@ -199,7 +187,7 @@ class Calls:
         _count(route, _OUTCOMES[relayed.ending])
         if relayed.usage is None:
             metrics.GATEWAY_UNKNOWN_USAGE.labels(label).inc()
-            used = at_most
+            used = held.at_most
         else:
             used = bounds.used(route, relayed.usage)
             _count_tokens(label, relayed)
@@ -226,20 +214,12 @@ _OUTCOMES: Final = {
 }
 
 
-def _cut_lost(relay: Relay, hold_id: str) -> Callable[[str], None]:
-    def lost(why: str) -> None:
-        _log.warning("hold %s can no longer be kept (%s); its call is cut", hold_id, why)
-        relay.cut(CutCause.HOLD_LOST)
-
-    return lost
-
-
 def _unanswered(route: RouteBinding, session: Session, relayed: Relayed, cause: CutCause | None) -> RefusedCall:
     """What the client is told where it has been given no head."""
     match cause:
         case CutCause.SESSION_ENDED:
             return refusals.session_ended(session.path, "it ended while the call was under way")
-        case CutCause.HOLD_LOST:
+        case CutCause.HOLD_LOST | CutCause.HOLD_USED_UP:
             return refusals.ledger_away()
         case CutCause.STOPPING:
             return RefusedCall(

@@ -82,11 +82,9 @@ async def serve(
     calls = Calls(
         world=world,
         models=models,
-        ledger=ledger,
         admitting=admitting,
         live=live,
         upstream=upstream,
-        hold_expires_in_ms=settings.hold_expires_in_ms,
         silence_s=settings.silence_s,
     )
     sandboxes = DataPath(SessionTokens(settings.session_signer_pem, sessions, time.time), calls, models)

@@ -45,12 +45,35 @@ class _Note:
         return msgspec.structs.replace(self.refused, requested=need, message=message, resets_in_ms=resets_in_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    denial: wire.Denial
+    until_s: float | None
+
+    def refused(self, now_s: float) -> wire.Refused:
+        denial = self.denial
+        return wire.Refused(
+            reason=wire.RefusalReason.LIMIT_EXCEEDED,
+            account=denial.account,
+            message=f"{denial.message}; the session's last answer was cut there",
+            window=denial.window,
+            resource=denial.resource,
+            limit=denial.limit,
+            spent=denial.spent,
+            held=denial.held,
+            requested=denial.requested,
+            resets_in_ms=None if self.until_s is None else int((self.until_s - now_s) * 1000),
+        )
+
+
 class Exhausted:
     """By session, or by what sessions stand under, the last refusal. Time is the running loop's."""
 
     def __init__(self, ledger: LedgerClient) -> None:
         self._ledger = ledger
         self._notes: dict[str, _Note] = {}
+        self._cuts: dict[str, _Cut] = {}
+        """By session, what its last answer was cut for."""
         self._counts: Counter[Bound] = Counter()
         """Refusals that the ledger has not been told of."""
         self.changes = 0
@@ -69,6 +92,30 @@ class Exhausted:
         )
         if len(self._notes) > MAX_NOTES:
             del self._notes[next(iter(self._notes))]
+
+    def cut(self, session: Session, denial: wire.Denial) -> None:
+        """An answer of the session was cut, because this limit leaves no more: whatever is left, no further call of it
+        begins until there is more. A row of answers of a few tokens each helps nobody, and each costs its prompt.
+        """
+        until_s = (
+            None if denial.resets_in_ms is None else asyncio.get_running_loop().time() + denial.resets_in_ms / 1000
+        )
+        self._cuts[session.path] = _Cut(denial, until_s)
+        if len(self._cuts) > MAX_NOTES:
+            del self._cuts[next(iter(self._cuts))]
+
+    def after_a_cut(self, session: Session) -> wire.Refused | None:
+        """The refusal of a session that was cut; None once there may be more for it."""
+        cut = self._cuts.get(session.path)
+        if cut is None:
+            return None
+        now_s = asyncio.get_running_loop().time()
+        if cut.until_s is not None and now_s >= cut.until_s:
+            del self._cuts[session.path]
+            return None
+        if cut.denial.window is not None and cut.denial.resource is not None:
+            self._count((cut.denial.account, cut.denial.window, cut.denial.resource))
+        return cut.refused(now_s)
 
     def refusal(self, session: Session, at_least: Amount) -> wire.Refused | None:
         """What the ledger would answer, as it has said within the last second; None: ask it."""
@@ -90,8 +137,10 @@ class Exhausted:
             case wire.LimitsChanged() | wire.AccountWoken() | wire.Resynchronised():
                 self.changes += 1
                 self._notes.clear()
+                self._cuts.clear()
             case wire.SessionKilled() | wire.SessionEnded():
                 self._notes.pop(event.path, None)
+                self._cuts.pop(event.path, None)
             case _:
                 pass
 

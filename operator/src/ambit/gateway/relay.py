@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
-from ambit.gateway.models.wire_format import Meter, TokenUsage
+from ambit.gateway.models.wire_format import Meter, TokenUsage, believed
 from ambit.gateway.server.connection import Exchange
 from ambit.gateway.server.http import HOP_BY_HOP, Headers, named_in_connection
 from ambit.gateway.server.parser import body_length
 from ambit.gateway.server.upstream import BrokenOff, UpstreamConnection
-from ambit.telemetry import tracing
+from ambit.telemetry import metrics, tracing
 from ambit.telemetry.tracing import SpanEvent
 
 NOT_PASSED_ON: Final = HOP_BY_HOP | {
@@ -39,6 +39,8 @@ class CutCause(StrEnum):
 
     SESSION_ENDED = "SessionEnded"
     HOLD_LOST = "HoldLost"
+    HOLD_USED_UP = "HoldUsedUp"
+    """Its output has come to the end of what is held, and no more was granted in time."""
     STOPPING = "Stopping"
 
 
@@ -53,8 +55,26 @@ class Relayed:
     answered: bool
     """Whether the client has been given a head; if not, it is still to be answered."""
     message: str = ""
+    output_bound: int | None = None
+    """At most so many output tokens stand behind what has come; None: it cannot be told."""
     first_chunk_s: float | None = None
     """How long after it was sent the first piece of the answer's body came; None: none came."""
+
+
+class Growth(Protocol):
+    """Whoever holds more as the answer grows, and may cut it from within each of these."""
+
+    def shown(self, output_bound: int) -> None:
+        """At most so many output tokens stand behind what has come."""
+        ...
+
+    def blind(self) -> None:
+        """What the provider writes cannot be seen for now."""
+        ...
+
+    def no_more(self) -> None:
+        """The client is gone."""
+        ...
 
 
 class Relay:
@@ -79,6 +99,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._meter: Meter | None = None
         self._connection: UpstreamConnection | None = None
+        self._growth: Growth | None = None
         self._status: int | None = None
         self._event_stream = False
         self._open_ended = False
@@ -98,6 +119,11 @@ class Relay:
             return
         self._exchange.on_flow(self._flow)
         self._exchange.gone.add_done_callback(self._on_client_gone)
+
+    def follow(self, growth: Growth) -> None:
+        """From now on `growth` is told how much of the answer there is."""
+        self._growth = growth
+        self._tell_growth()
 
     # -- the provider ----------------------------------------------------
     def on_head(self, status: int, headers: Headers) -> None:
@@ -124,6 +150,7 @@ class Relay:
             self._first_chunk_at = self._heard_at
         if self._meter is not None:
             self._pass_on(self._meter.feed(data))
+            self._tell_growth()
 
     def on_end(self) -> None:
         if self._meter is not None:
@@ -143,6 +170,7 @@ class Relay:
         if self.done.done():
             return
         self.cut_cause = cause
+        metrics.GATEWAY_STREAMS_CUT.labels(cause.value).inc()
         self._disconnect()
         if self._exchange.started and not self._client_gone:
             ending = self._meter.cut() if self._open_ended and self._meter is not None else None
@@ -160,14 +188,20 @@ class Relay:
         if writable or self._client_gone:
             self._heard_at = self._loop.time()  # it was we who did not listen
             self._connection.resume()
+            self._tell_growth()
         else:
             self._connection.pause()
+            self._tell_growth()
 
     def _on_client_gone(self, _: object) -> None:
         if self.done.done():
             return
         self._client_gone = True
         self._flow(True)
+        if self._growth is not None:
+            self._growth.no_more()
+        if self.done.done():
+            return
         self._timer.cancel()
         self._timer = self._loop.call_later(self._drain_s, self._drained)
 
@@ -175,6 +209,18 @@ class Relay:
         if not self.done.done():
             self._disconnect()
             self._resolve(Ending.CLIENT_GONE)
+
+    def _tell_growth(self) -> None:
+        """Says how much there is of an answer that may still go on."""
+        if self._growth is None or self._meter is None or self._meter.usage is not None:
+            return
+        if self._status is None or self._status >= 400:
+            return  # an error, and none of the model's output
+        bound = self._meter.output_bound
+        if bound is None or (self._connection is not None and self._connection.paused):
+            self._growth.blind()
+        else:
+            self._growth.shown(bound)
 
     # -- ends ------------------------------------------------------------
     def _pass_on(self, data: bytes) -> None:
@@ -202,10 +248,11 @@ class Relay:
             return
         self._timer.cancel()
         self._exchange.on_flow(None)
-        usage = self._meter.usage if self._meter is not None else None
+        usage = believed(self._meter.usage) if self._meter is not None else None
         answered = self._exchange.started or self._client_gone
         first_chunk_s = None if self._first_chunk_at is None else self._first_chunk_at - self._began_at
-        self.done.set_result(Relayed(ending, self._status, usage, answered, message, first_chunk_s))
+        bound = self._meter.output_bound if self._meter is not None else None
+        self.done.set_result(Relayed(ending, self._status, usage, answered, message, bound, first_chunk_s))
 
 
 def _media_type(headers: Headers) -> bytes:

@@ -1,4 +1,5 @@
-"""Calls that wait for room: first come, first served among those whom the same full account holds up.
+"""Calls that wait for room, to begin or to go on: first come, first served among those whom the same full account holds
+up, and those that go on before those that begin.
 
 A call waits for the account that the ledger named, and only calls which that account bounds wait behind it: those of
 the same session where it is the session's own, and else those of every session under it. Only the first asks the ledger
@@ -13,6 +14,7 @@ from typing import Final
 
 ASK_AGAIN_S: Final = 0.2
 ENDED_REMEMBERED: Final = 10_000
+BEFORE_ALL_WHO_BEGIN: Final = 2**62
 
 
 class RoomQueue:
@@ -37,12 +39,24 @@ class RoomQueue:
         full = self._full_above.get(parent, ())
         return parent if parent in full else next(iter(full), None)
 
+    def arrived(self) -> int:
+        """The number of a call that has come: the lower, the older."""
+        self._arrivals += 1
+        return self._arrivals
+
     def enter(self, account: str, session: str, parent: str) -> "Ticket":
         """Takes the last place among those who wait for `account`, the session's own or one above it."""
-        self._arrivals += 1
-        ticket = Ticket(self._arrivals, account, session, parent)
+        return self._enter(Ticket(self.arrived(), account, session, parent))
+
+    def enter_under_way(self, account: str, session: str, parent: str, arrival: int) -> "Ticket":
+        """Takes a place among the streams that wait for `account` to go on, which come before all calls that wait to
+        begin; `arrival` is its number from when it was such a call: the oldest stream comes first.
+        """
+        return self._enter(Ticket(arrival - BEFORE_ALL_WHO_BEGIN, account, session, parent))
+
+    def _enter(self, ticket: "Ticket") -> "Ticket":
         self._add(ticket)
-        if session in self._ended:
+        if ticket.session in self._ended:
             ticket.session_has_ended = True
             ticket.woken.set()
         return ticket

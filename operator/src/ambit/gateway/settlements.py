@@ -1,4 +1,4 @@
-"""Settles and releases holds, for as long as the ledger takes to come back; and keeps holds alive during long calls.
+"""Settles and releases holds, for as long as the ledger takes to come back.
 
 A settlement that never arrives costs the caller the whole hold (it expires, and expiry charges it), never the provider.
 """
@@ -8,11 +8,10 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from ambit.gateway.holds import Hold
 from ambit.gateway.warnings import Warnings
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
-from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
+from ambit.ledger.client import LedgerClient
 from ambit.telemetry import metrics, tracing
 from ambit.telemetry.tracing import Attribute, Span, SpanName
 
@@ -75,43 +74,3 @@ class Settlements:
                 _log.error("hold %s could not be ended: %r", hold, result)
                 return
         self._on_freed()
-
-
-class HoldKeeper:
-    """Moves a hold's expiry while its call goes on; calls `lost` if the hold can no longer be kept."""
-
-    def __init__(self, ledger: LedgerClient, hold: Hold, expires_in_ms: int, lost: Callable[[str], None]) -> None:
-        self._ledger = ledger
-        self._hold = hold
-        self._expires_in_ms = expires_in_ms
-        self._lost = lost
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    def stop(self) -> None:
-        self._task.cancel()
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        kept_until_s = self._hold.expires_at_s
-        sequence = self._hold.next_sequence
-        while True:
-            await asyncio.sleep(self._expires_in_ms / 3000)
-            asked_at_s = loop.time()
-            try:
-                answer = await self._ledger.extend(
-                    wire.Extend(id=self._hold.id, sequence=sequence, expires_in_ms=self._expires_in_ms)
-                )
-            except LedgerUnavailable:
-                # Tried again under the same number at the next turn, as long as a turn is left before the expiry.
-                if loop.time() + self._expires_in_ms / 3000 >= kept_until_s:
-                    self._lost("the ledger is away and the hold expires")
-                    return
-                continue
-            except LedgerError as error:
-                self._lost(str(error))
-                return
-            if not isinstance(answer, wire.Granted):
-                self._lost(answer.message)
-                return
-            sequence += 1
-            kept_until_s = asked_at_s + self._expires_in_ms / 1000

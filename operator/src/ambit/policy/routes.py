@@ -113,6 +113,8 @@ def _backend_binding(name: str, route: ModelRoute, backend: Backend) -> RouteBin
         weight=backend.weight,
         max_concurrent=backend.max_concurrent,
         first_byte_ms=None if timeout is None else parse_duration_ms(timeout),
+        on_disconnect=backend.on_disconnect,
+        reasoning=backend.reasoning,
     )
 
 

@@ -8,7 +8,7 @@ from ambit.api.base import ObjectKey
 from ambit.api.budget import Enforcement, ResourceName, WhenExhausted, Window
 from ambit.api.conditions import ConditionType
 from ambit.api.environment import ContainerEnvironment
-from ambit.api.model_route import FallbackCause, Provider
+from ambit.api.model_route import FallbackCause, OnDisconnect, Provider, Reasoning
 from ambit.policy.bounds import SessionBounds
 from ambit.policy.facts import SecretKey
 from ambit.policy.price import Price
@@ -92,6 +92,9 @@ class RouteBinding:
     """Calls under way at one time in one process; None: no limit."""
     first_byte_ms: int | None = None
     """How long it may take to begin its answer; None: as long as any server may be silent."""
+    on_disconnect: OnDisconnect = OnDisconnect.CONTINUES
+    reasoning: Reasoning | None = None
+    """Whether its streams show all output that is billed; None: as the request says."""
 
 
 @dataclass(frozen=True)

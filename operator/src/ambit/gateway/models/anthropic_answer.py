@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ambit.gateway.models.output_bytes import STRUCTURE_TOKENS, written
 from ambit.gateway.models.sse import EventSplitter, event, event_data
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
@@ -38,10 +39,16 @@ class _Event(msgspec.Struct):
     type: str = ""
     index: int = 0
     message: _Message | None = None
+    content_block: dict[str, Any] | None = None
     delta: _Delta | None = None
     usage: _Usage | None = None
 
 
+class _BlockDelta(msgspec.Struct):
+    delta: dict[str, Any]
+
+
+_decode_block_delta: Final = msgspec.json.Decoder(_BlockDelta).decode
 _decode_event: Final = msgspec.json.Decoder(_Event).decode
 _decode_message: Final = msgspec.json.Decoder(_Message).decode
 
@@ -91,6 +98,11 @@ class StreamMeter:
         self._stopped = False
         self._ended = False
         self._open_block: int | None = None
+        self._output_bound = STRUCTURE_TOKENS
+
+    @property
+    def output_bound(self) -> int | None:
+        return self._output_bound
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -135,15 +147,19 @@ class StreamMeter:
         return b"".join(event(msgspec.json.encode({"type": name, **fields}), name) for name, fields in events)
 
     def _read(self, whole: bytes) -> None:
-        if whole.startswith(b"event: content_block_delta"):  # by far the most, and they carry no counts
-            return
         data = event_data(whole)
+        if whole.startswith(b"event: content_block_delta"):  # by far the most, and they carry no counts
+            self._output_bound += _written(data)
+            return
         if not data:
             return
         try:
             read = _decode_event(data)
         except msgspec.DecodeError:
-            return  # a count that cannot be read leaves the usage unknown, and the hold is charged
+            self._output_bound += len(data)
+            if b'"usage"' in data:
+                self._usage = _Usage()  # counts that cannot be read leave it unknown, and the hold is charged
+            return
         match read.type:
             case "message_start" if read.message is not None:
                 self._begun = True
@@ -151,6 +167,7 @@ class StreamMeter:
                     self._usage = _merged(self._usage, read.message.usage)
             case "content_block_start":
                 self._open_block = read.index
+                self._output_bound += STRUCTURE_TOKENS + written(read.content_block)
             case "content_block_stop":
                 self._open_block = None
             case "message_delta":
@@ -163,3 +180,11 @@ class StreamMeter:
                 self._ended = True
             case _:
                 pass
+
+
+def _written(block_delta: bytes) -> int:
+    """At most how many tokens stand behind one `content_block_delta`."""
+    try:
+        return written(_decode_block_delta(block_delta).delta)
+    except msgspec.DecodeError:
+        return len(block_delta)

@@ -69,6 +69,7 @@ class AnthropicMessages:
             wants_usage=True,
             fields=fields,
             one_hour_cache=judged.one_hour_cache,
+            hides_output=_thinks(fields.get("thinking")),
         )
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
@@ -124,6 +125,11 @@ def _check_service(fields: Mapping[str, Any]) -> None:
             kind = edit.get("type")
             if not isinstance(kind, str) or not kind.startswith("clear_"):
                 raise not_bounded(f"context_management.edits[{index}].type", f"{kind!r} may call the model again")
+
+
+def _thinks(given: Any) -> bool:
+    """Thinking is shown as a summary at most, and billed in full."""
+    return given is not None and strict_json.an_object(given, "thinking").get("type") != "disabled"
 
 
 def _thinking_floor(fields: Mapping[str, Any], asked: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from ambit.gateway.models.json_array import ArraySplitter, element_of
+from ambit.gateway.models.output_bytes import STRUCTURE_TOKENS, written
 from ambit.gateway.models.sse import EventSplitter, event_data
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
@@ -23,8 +24,18 @@ class _Usage(msgspec.Struct, rename="camel"):
     total_token_count: int | None = None
 
 
+class _Part(msgspec.Struct, rename="camel"):
+    text: str = ""
+    function_call: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Content(msgspec.Struct, rename="camel"):
+    parts: list[_Part] | None = None
+
+
 class _Candidate(msgspec.Struct, rename="camel"):
     index: int = 0
+    content: _Content | None = None
     finish_reason: str | None = None
 
 
@@ -70,6 +81,7 @@ class _Following:
         self._blocked = False
         self._last = _Answer()
         self._usage: _Usage | None = None
+        self.output_bound = STRUCTURE_TOKENS * call.choices
 
     @property
     def ended(self) -> bool:
@@ -85,7 +97,12 @@ class _Following:
         try:
             answer = _decode(data)
         except msgspec.DecodeError:
-            return  # not ours to judge; a usage that cannot be read leaves the usage unknown
+            self.output_bound += len(data)
+            if b'"usageMetadata"' in data:
+                self._usage = None  # not ours to judge, but what was said before is not the last word
+            return
+        for candidate in answer.candidates or ():
+            self.output_bound += _written(candidate)
         if answer.usage_metadata is not None:
             self._usage = answer.usage_metadata
         self._open.difference_update([one.index for one in answer.candidates or [] if one.finish_reason])
@@ -110,6 +127,17 @@ class _Following:
         return msgspec.json.encode(answer)
 
 
+def _written(candidate: _Candidate) -> int:
+    """At most how many tokens stand behind what one answer of a stream adds to a candidate."""
+    parts = candidate.content.parts if candidate.content is not None else None
+    bound = 0
+    for part in parts or ():
+        bound += written(part.text)
+        if part.function_call:  # with the names of its arguments, which the model writes, too
+            bound += STRUCTURE_TOKENS + len(bytes(part.function_call))
+    return bound
+
+
 class EventMeter:
     """Of a stream of server-sent events."""
 
@@ -120,6 +148,10 @@ class EventMeter:
     @property
     def usage(self) -> TokenUsage | None:
         return self._following.usage
+
+    @property
+    def output_bound(self) -> int | None:
+        return self._following.output_bound
 
     def feed(self, data: bytes) -> bytes:
         whole = self._splitter.feed(data)
@@ -146,6 +178,10 @@ class ArrayMeter:
     @property
     def usage(self) -> TokenUsage | None:
         return self._following.usage
+
+    @property
+    def output_bound(self) -> int | None:
+        return self._following.output_bound
 
     def feed(self, data: bytes) -> bytes:
         pieces = self._splitter.feed(data)

@@ -46,6 +46,7 @@ class GeminiGenerate:
             floor_output_tokens=0,
             wants_usage=True,
             fields=judged.fields,
+            hides_output=_may_think(judged.config.get("thinkingConfig")),
         )
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
@@ -98,10 +99,19 @@ def _parts(request: Request) -> tuple[str, str, str]:
     return match[1], match[2], match[3]
 
 
+def _thinking(given: Any) -> dict[str, Any]:
+    where = "generationConfig.thinkingConfig"
+    return canonical(strict_json.an_object(given, where), ("thinkingBudget", "includeThoughts"), f"{where}.")
+
+
+def _may_think(given: Any) -> bool:
+    """Thoughts are shown as a summary at most; a model that is not told otherwise may think."""
+    return given is None or _thinking(given).get("thinkingBudget") != 0
+
+
 def _clamped_thinking(given: Any, output_tokens: int) -> dict[str, Any]:
     """Thoughts are part of the output, so that a budget above its limit would leave nothing to answer with."""
-    where = "generationConfig.thinkingConfig"
-    thinking = canonical(strict_json.an_object(given, where), ("thinkingBudget", "includeThoughts"), f"{where}.")
+    thinking = _thinking(given)
     budget = thinking.get("thinkingBudget")
     if isinstance(budget, int) and budget >= output_tokens:
         return {**thinking, "thinkingBudget": max(output_tokens - 1, 0)}

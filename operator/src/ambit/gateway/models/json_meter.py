@@ -25,6 +25,10 @@ class JsonMeter:
     def usage(self) -> TokenUsage | None:
         return self._usage
 
+    @property
+    def output_bound(self) -> int | None:
+        return None  # all of it comes at once
+
     def feed(self, data: bytes) -> bytes:
         self._size += len(data)
         if self._size <= MAX_DOCUMENT_BYTES:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ambit.gateway.models.openai_usage import token_usage
+from ambit.gateway.models.output_bytes import STRUCTURE_TOKENS, written
 from ambit.gateway.models.sse import EventSplitter, event, event_data
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
@@ -27,6 +28,7 @@ class _Usage(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     index: int = 0
+    delta: dict[str, Any] | None = None
     finish_reason: str | None = None
 
 
@@ -73,10 +75,15 @@ class StreamMeter:
         self._last = _Chunk()
         self._usage: TokenUsage | None = None
         self._final = False
+        self._output_bound = STRUCTURE_TOKENS * call.choices
 
     @property
     def usage(self) -> TokenUsage | None:
         return self._usage if self._final else None
+
+    @property
+    def output_bound(self) -> int | None:
+        return self._output_bound
 
     def feed(self, data: bytes) -> bytes:
         return b"".join([whole for whole in self._splitter.feed(data) if self._passes(whole)])
@@ -110,9 +117,15 @@ class StreamMeter:
         try:
             chunk = _decode_chunk(data)
         except msgspec.DecodeError:
-            return True  # not ours to judge; a usage that cannot be read leaves the usage unknown
+            self._output_bound += len(data)
+            if b'"usage"' in data:
+                self._usage = None  # not ours to judge, but what was said before is not the last word
+            return True
         if chunk.id:
             self._last = chunk
+        for choice in chunk.choices:
+            if choice.delta:
+                self._output_bound += _written(choice.delta)
         self._open_choices.difference_update(
             [choice.index for choice in chunk.choices if choice.finish_reason is not None]
         )
@@ -123,3 +136,10 @@ class StreamMeter:
             return True
         self._final = True
         return self._pass_usage
+
+
+def _written(delta: dict[str, Any]) -> int:
+    """At most how many tokens stand behind one delta. A tool call begins with its id, which its server makes."""
+    calls = delta.get("tool_calls")
+    begun = sum(["id" in call for call in calls]) if isinstance(calls, list) else 0  # type: ignore[reportUnknownVariableType] -- whatever the server wrote
+    return written(delta) + STRUCTURE_TOKENS * begun

@@ -77,6 +77,7 @@ class OpenAIChat:
             floor_output_tokens=0,
             wants_usage=_wants_usage(fields, stream),
             fields=fields,
+            hides_output=fields.get("reasoning_effort") != "none",
         )
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:

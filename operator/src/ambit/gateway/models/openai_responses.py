@@ -89,6 +89,7 @@ class OpenAIResponses:
             floor_output_tokens=MIN_OUTPUT_TOKENS,
             wants_usage=True,
             fields=fields,
+            hides_output=_may_reason(fields.get("reasoning")),
         )
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
@@ -110,6 +111,10 @@ class OpenAIResponses:
 
 
 # -- the request ----------------------------------------------------------------
+
+
+def _may_reason(given: Any) -> bool:
+    return given is None or strict_json.an_object(given, "reasoning").get("effort") != "none"
 
 
 def _items(value: Any) -> tuple[int, bool]:

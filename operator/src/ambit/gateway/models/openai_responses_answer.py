@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from ambit.gateway.models.openai_usage import token_usage
+from ambit.gateway.models.output_bytes import STRUCTURE_TOKENS, written
 from ambit.gateway.models.sse import EventSplitter, event, event_data
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
@@ -92,6 +93,13 @@ class StreamMeter:
         self._kept_bytes = 0
         self._sequence = -1
         self._ended = False
+        self._output_bound = STRUCTURE_TOKENS
+        self._of_item = 0
+        """Of the item that is being written: a whole one may hold more than its deltas did."""
+
+    @property
+    def output_bound(self) -> int | None:
+        return self._output_bound
 
     @property
     def usage(self) -> TokenUsage | None:
@@ -134,9 +142,23 @@ class StreamMeter:
             return
         try:
             read = _decode_event(data)
+            self._count(read)
             self._follow(read)
         except msgspec.DecodeError:
+            self._output_bound += len(data)
             return  # not ours to judge; a usage that cannot be read leaves the usage unknown
+
+    def _count(self, read: _Event) -> None:
+        """Counts what the model wrote; what an event repeats is counted once."""
+        if read.type == "response.output_item.added":
+            self._output_bound += STRUCTURE_TOKENS
+            self._of_item = 0
+        elif read.type == "response.output_item.done":
+            self._output_bound += max(0, len(bytes(read.item)) - self._of_item)
+        elif read.type.endswith(".delta"):
+            more = written(read.delta)
+            self._of_item += more
+            self._output_bound += more
 
     def _follow(self, read: _Event) -> None:
         self._sequence = max(self._sequence, read.sequence_number)

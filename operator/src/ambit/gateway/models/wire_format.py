@@ -39,6 +39,15 @@ class TokenUsage:
         return self.input + self.cache_read + self.cache_write + self.cache_write_1h + self.output
 
 
+MOST_TOKENS: Final = 2**36
+"""No call uses so many. A provider that says so is not believed, and no ledger could count what it would cost."""
+
+
+def believed(usage: TokenUsage | None) -> TokenUsage | None:
+    """The usage that a provider reported; None, which is unknown, where it cannot be true."""
+    return usage if usage is not None and usage.total <= MOST_TOKENS else None
+
+
 class Billing(StrEnum):
     """What of a call its provider bills."""
 
@@ -74,6 +83,8 @@ class Call:
     """How many prompts the call holds, each of which may fill the model's context."""
     one_hour_cache: str | None = None
     """The field that asks for cache writes of an hour."""
+    hides_output: bool = True
+    """Whether the model may write what is billed and not shown (reasoning), where the route does not say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +146,12 @@ class Meter(Protocol):
     @property
     def usage(self) -> TokenUsage | None:
         """What the call used in all; None as long as the provider has not said so for good."""
+        ...
+
+    @property
+    def output_bound(self) -> int | None:
+        """At most so many output tokens, of all choices, stand behind what has come so far; None where that cannot be
+        told: the answer is no stream, or cannot be read."""
         ...
 
 

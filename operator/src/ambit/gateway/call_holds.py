@@ -1,0 +1,164 @@
+"""What a model call holds, from its bound to its end: the first hold, what it grows by, the most that it has cost.
+
+For each attempt at one backend, by itself: what is known of a backend's calls says how much is held.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+from ambit.gateway import bounds
+from ambit.gateway.admission import Admission
+from ambit.gateway.bounds import CallBound
+from ambit.gateway.exhausted import Exhausted
+from ambit.gateway.holds import Hold
+from ambit.gateway.identity.session_directory import Session
+from ambit.gateway.models.wire_format import Billing, Call
+from ambit.gateway.progressive import Caller, Cover, Ended, GrowingHold, Over, TypicalOutput
+from ambit.gateway.progressive.typical import Key
+from ambit.gateway.relay import CutCause, Ending, Relay, Relayed
+from ambit.gateway.room_queue import RoomQueue
+from ambit.gateway.warnings import Warnings
+from ambit.ledger.amounts import Amount
+from ambit.ledger.client import LedgerClient
+from ambit.policy import RouteBinding
+
+_log = logging.getLogger(__name__)
+_CAUSES: Final = {Over.LOST: CutCause.HOLD_LOST, Over.USED_UP: CutCause.HOLD_USED_UP}
+
+
+@dataclass(frozen=True, slots=True)
+class _Price:
+    """What output costs beside a call's input."""
+
+    route: RouteBinding
+    input_tokens: int
+
+    def amount(self, output_tokens: int) -> Amount:
+        return bounds.worst(self.route, self.input_tokens, output_tokens)
+
+    def covered(self, held: Amount) -> int:
+        return bounds.covered_output_tokens(self.route, self.input_tokens, held)
+
+
+class CallHolds:
+    """Takes the holds of model calls, and remembers what calls needed."""
+
+    def __init__(
+        self,
+        ledger: LedgerClient,
+        admission: Admission,
+        queue: RoomQueue,
+        warnings: Warnings,
+        *,
+        hold_expires_in_ms: int,
+    ) -> None:
+        self._admission = admission
+        self._growing = _Growing(ledger, queue, warnings, admission.exhausted, hold_expires_in_ms)
+        self._queue = queue
+        self._typical = TypicalOutput()
+
+    async def take(self, session: Session, call: Call, route: RouteBinding, gone: asyncio.Future[None]) -> "HeldCall":
+        """Holds what the call needs at first. Raises RefusedCall, and ClientGone."""
+        kinds = _kinds(session, call, route)
+        bounded = bounds.bound(call, route, self._typical.of(kinds))
+        arrival = self._queue.arrived()
+        hold = await self._admission.hold(session, bounded.want, bounded.at_least, gone, useful=bounded.useful)
+        caller = Caller(session.path, session.parent, arrival)
+        return HeldCall(self._growing, self._typical, kinds, session, caller, call, route, bounded, hold)
+
+
+@dataclass(frozen=True, slots=True)
+class _Growing:
+    """What growing takes."""
+
+    ledger: LedgerClient
+    queue: RoomQueue
+    warnings: Warnings
+    exhausted: Exhausted
+    expires_in_ms: int
+
+
+class HeldCall:
+    """A call that is admitted, at one backend."""
+
+    def __init__(
+        self,
+        growing: _Growing,
+        typical: TypicalOutput,
+        kinds: tuple[Key, ...],
+        session: Session,
+        caller: Caller,
+        call: Call,
+        route: RouteBinding,
+        bounded: CallBound,
+        hold: Hold,
+    ) -> None:
+        self._with = growing
+        self._typical = typical
+        self._kinds = kinds
+        self._session = session
+        self._caller = caller
+        self._call = call
+        self._route = route
+        self._bounded = bounded
+        self.hold = hold
+        self.output_tokens = bounds.granted_output_tokens(call, route, bounded, hold.amount)
+        """What each choice may write: what is written into the request."""
+        self._growth: GrowingHold | None = None
+
+    def follow(self, relay: Relay) -> GrowingHold:
+        """Keeps the hold alive, and grows it, while the answer is relayed; whoever calls stops it."""
+        bounded, call = self._bounded, self._call
+        price = _Price(self._route, bounded.input_tokens)
+        whole = call.choices * self.output_tokens
+        held = whole if call.billing is not Billing.INPUT_AND_OUTPUT else price.covered(self.hold.amount)
+
+        def over(ended: Ended) -> None:
+            _log.warning("the call with hold %s is cut: %s", self.hold.id, ended.message)
+            if ended.spent is not None:
+                self._with.exhausted.cut(self._session, ended.spent)
+            relay.cut(_CAUSES[ended.over])
+
+        self._growth = GrowingHold(
+            self._with.ledger,
+            self._with.queue,
+            self._with.warnings,
+            self._caller,
+            self.hold,
+            Cover(min(held, whole), whole),
+            price,
+            expires_in_ms=self._with.expires_in_ms,
+            over=over,
+        )
+        relay.follow(self._growth)
+        return self._growth
+
+    @property
+    def at_most(self) -> Amount:
+        """The most that the call can have cost by now: what is charged where its provider does not say."""
+        if self._call.billing is Billing.NOTHING:
+            return self._bounded.want
+        whole = self._call.choices * self.output_tokens
+        output = whole if self._growth is None else self._growth.most
+        return bounds.worst(self._route, self._bounded.input_tokens, output)
+
+    def learn(self, relayed: Relayed, cause: CutCause | None) -> None:
+        """Remembers what the call needed, where that is known."""
+        needed: int | None = None
+        if cause is CutCause.HOLD_USED_UP:
+            needed = self._call.choices * self.output_tokens
+        elif relayed.ending is Ending.COMPLETED and relayed.usage is not None:
+            shown = bounds.can_be_metered(self._call, self._route)
+            needed = relayed.output_bound if shown else relayed.usage.output
+        if needed is not None:
+            self._typical.note(self._kinds, needed)
+
+
+def _kinds(session: Session, call: Call, route: RouteBinding) -> tuple[Key, ...]:
+    """What is known of calls like this: of those of its Agent, else of all to the backend. Streams whose output shows
+    are counted by its bytes, others in tokens."""
+    unit = "bytes" if bounds.can_be_metered(call, route) else "tokens"
+    backend = (unit, str(route.route), route.backend)
+    return ((*backend, session.parent), backend)
