@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ambit.ledger import invariant, snapshot, wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
-from ambit.ledger.changes import AnyChange, Codec
+from ambit.ledger.changes import AnyChange, Codec, RestoreBegun
 from ambit.ledger.records import Record
 from ambit.ledger.snapshot import AnyImage
 from ambit.ledger.tree import Tree
@@ -88,6 +88,15 @@ class Ledger:
         """Goes on with a tree that was taken up."""
         self.tree = tree
         self.watch = invariant.Watch(tree.state)
+
+    def restored(self, batches: int, records: int) -> None:
+        """Goes on with what a backup had that was made after so many batches and records, as `ambit ledger restore`."""
+        del self.journal[batches:], self.records[records:]
+        state = self.replayed().state
+        begun = RestoreBegun(state.now_ms)
+        state.evolve(begun)
+        self.note([begun])
+        self.restart(Tree(snapshot.restore(snapshot.take(state, state.now_ms))))
 
     def replayed(self) -> Tree:
         """The tree that the journal gives after a crash."""

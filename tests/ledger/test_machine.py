@@ -1,17 +1,21 @@
 """Any interleaving of holders, kills, edits, crashes and clocks: the invariant holds after every step.
 
 The machine keeps books of its own: what each hold may have used in truth, and what the ledger acknowledged. They are
-compared with the ledger's at every step; a crash replays the journal and must give the identical tree.
+compared with the ledger's at every step; a crash replays the journal and must give the identical tree. A restore takes
+the ledger, and with it the books, back to a backup: what was used since is what its resumption says.
 """
 
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
 
 from ambit.ledger import views, wire
-from ambit.ledger.amounts import INDEX, RESOURCES, Amount, Limit, Resource, Window, split
+from ambit.ledger.amounts import INDEX, RESOURCES, Amount, Limit, Resource, Vector, Window, plus, split
 from ambit.ledger.changes import ClockDoubted
 from ambit.ledger.records import RecordKind
 from tests.ledger.builders import DAY_MS, HOUR_MS, MINUTE_MS, Ledger
@@ -28,6 +32,9 @@ COMPONENTS = ["gateway", "operator"]
 
 small = st.integers(0, 12)
 amounts = st.dictionaries(st.sampled_from(range(len(RESOURCES))), small, max_size=4).map(Amount.of)
+needs = st.dictionaries(st.sampled_from(range(len(RESOURCES))), st.integers(1, 8), min_size=1, max_size=3).map(
+    Amount.of
+)
 limits = st.lists(
     st.builds(Limit, st.sampled_from(list(Window)), st.sampled_from(RESOURCES), st.integers(0, 30)),
     max_size=4,
@@ -44,6 +51,26 @@ top_ups = st.lists(
     max_size=2,
     unique_by=lambda top_up: top_up.id,
 ).map(tuple)
+
+
+class Ask(NamedTuple):
+    """What a holder asks to hold."""
+
+    want: Amount
+    at_least: Amount
+    expires_in_ms: int
+    named: bool
+    speculative: bool
+
+
+asks = st.builds(
+    Ask,
+    amounts,
+    needs | needs | amounts,
+    st.sampled_from([500, MINUTE_MS, HOUR_MS, DAY_MS]),
+    st.booleans(),
+    st.sampled_from([False, False, False, True]),
+)
 lifetime_limits = st.lists(
     st.builds(Limit, st.just(Window.LIFETIME), st.sampled_from(RESOURCES), st.integers(0, 30)),
     max_size=2,
@@ -62,6 +89,10 @@ class Act:
     sequence: int = 0
     used: Amount | None = None
 
+    def truly(self) -> Amount:
+        """What it used, as far as anybody knows: all that it was granted, until it says."""
+        return self.granted if self.used is None else self.used
+
 
 @dataclass
 class Books:
@@ -71,8 +102,20 @@ class Books:
     adjusted: list[tuple[list[str], int, int]] = field(default_factory=list[tuple[list[str], int, int]])
     """Where something was corrected, of which resource, by how much."""
     opened: set[str] = field(default_factory=set[str])
-    holds_made: int = 0
-    sessions_made: int = 0
+    lost: dict[str, Act] = field(default_factory=dict[str, Act])
+    """Acts that a restore knows nothing of. Their holders do not know."""
+
+    def taken_off(self, path: str) -> Amount:
+        """What the operator took off what an account and those under it had spent."""
+        return _sum(Amount.of({index: -by}) for chain, index, by in self.adjusted if path in chain and by < 0)
+
+
+class Backup(NamedTuple):
+    """A moment that a restore goes back to."""
+
+    batches: int
+    records: int
+    books: Books
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -85,13 +128,18 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.ledger = Ledger()
         self.books = Books()
+        self.holds_made = 0
+        self.sessions_made = 0
+        self.backups: list[Backup] = []
 
-    @initialize(top=limits, deep=limits)
-    def begin(self, top: tuple[Limit, ...], deep: tuple[Limit, ...]) -> None:
+    @initialize(target=sessions, top=limits, deep=limits)
+    def begin(self, top: tuple[Limit, ...], deep: tuple[Limit, ...]) -> object:
         for path, parent in BUDGETS.items():
             self.ledger.budget(*{"budget/n/top": top, "budget/n/deep": deep}.get(path, ()), path=path, parent=parent)
         for path, parent in AGENTS.items():
             self.ledger.agent(path=path, parent=parent)
+        parents = [*AGENTS, "budget/n/left"]
+        return multiple(*[self.opened(wire.Open(self.new_session(), each, DAY_MS)) for each in parents])
 
     # -- the operator
 
@@ -183,8 +231,8 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.opened(wire.Open(self.new_session(), parent, HOUR_MS, put, agent=agent))
 
     def new_session(self) -> str:
-        self.books.sessions_made += 1
-        return f"session/n/s-{self.books.sessions_made}"
+        self.sessions_made += 1
+        return f"session/n/s-{self.sessions_made}"
 
     def opened(self, op: wire.Open) -> str:
         result = self.ledger.do(op)
@@ -196,33 +244,21 @@ class LedgerMachine(RuleBasedStateMachine):
             assert isinstance(result, wire.Refused | wire.Wait | wire.Invalid | wire.UnknownAccount)
         return op.path
 
-    @rule(
-        target=holds,
-        path=sessions,
-        want=amounts,
-        at_least=amounts,
-        component=st.sampled_from(COMPONENTS),
-        expires_in_ms=st.sampled_from([500, MINUTE_MS, HOUR_MS, DAY_MS]),
-        named=st.booleans(),
-        speculative=st.booleans(),
-    )
-    def reserve(
-        self,
-        path: str,
-        want: Amount,
-        at_least: Amount,
-        component: str,
-        expires_in_ms: int,
-        named: bool,
-        speculative: bool,
-    ) -> str:
-        self.books.holds_made += 1
-        hold = f"h-{self.books.holds_made}" if named else f"{component}-1#{self.books.holds_made}"
-        op = wire.Reserve(hold, path, want + at_least, at_least, expires_in_ms, speculative)
-        result = self.ledger.do(op, component)
+    @rule(target=holds, asks=st.lists(st.tuples(sessions, asks, st.sampled_from(COMPONENTS)), min_size=1, max_size=4))
+    def reserve(self, asks: list[tuple[str, Ask, str]]) -> object:
+        self.back_up()
+        return multiple(*[self.reserved(path, ask, component) for path, ask, component in asks])
+
+    def reserved(self, path: str, ask: Ask, component: str) -> str:
+        self.holds_made += 1
+        hold = f"h-{self.holds_made}" if ask.named else f"{component}-1#{self.holds_made}"
+        most = ask.want + ask.at_least
+        result = self.ledger.do(
+            wire.Reserve(hold, path, most, ask.at_least, ask.expires_in_ms, ask.speculative), component
+        )
         if isinstance(result, wire.Granted):
-            assert result.amount.covers(at_least)
-            assert (want + at_least).covers(result.amount)
+            assert result.amount.covers(ask.at_least)
+            assert most.covers(result.amount)
             self.books.acts[hold] = Act(component, path, result.amount, self.chain_of(path))
         else:
             assert isinstance(result, wire.Refused | wire.Wait | wire.Invalid | wire.UnknownAccount)
@@ -237,7 +273,8 @@ class LedgerMachine(RuleBasedStateMachine):
         extension = wire.Extend(hold, act.sequence + 1, expires_in_ms, want)
         result = self.ledger.do(extension, act.component)
         if isinstance(result, wire.Granted):
-            assert self.ledger.do(extension, act.component) == result
+            again = self.ledger.do(extension, act.component)
+            assert again == wire.Granted(result.amount)  # warnings, and what Shadow would have refused, are said once
             act.sequence += 1
             act.granted += result.amount
 
@@ -294,6 +331,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(by_ms=st.sampled_from([1, 499, 30_000, MINUTE_MS, 7 * HOUR_MS, DAY_MS]))
     def time_passes(self, by_ms: int) -> None:
+        self.back_up()
         self.ledger.pass_time(by_ms)
 
     @rule(by_ms=st.sampled_from([1, MINUTE_MS, DAY_MS]))
@@ -323,18 +361,76 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self.ledger.image(restarted) == image
         self.ledger.restart(restarted)
 
+    # -- a restore
+
+    def back_up(self) -> None:
+        self.backups.append(Backup(len(self.ledger.journal), len(self.ledger.records), deepcopy(self.books)))
+
+    @precondition(lambda self: bool(self.backups))
+    @rule(
+        ago=st.integers(1, 10),
+        forget=st.booleans(),
+        meanwhile_ms=st.sampled_from([0, MINUTE_MS, DAY_MS]),
+        crashes=st.booleans(),
+    )
+    def restore(self, ago: int, forget: bool, meanwhile_ms: int, crashes: bool) -> None:
+        del self.backups[max(len(self.backups) - ago, 0) + 1 :]
+        backup = self.backups[-1]
+        at_loss, self.books = self.books, deepcopy(backup.books)
+        for hold, act in self.books.acts.items():
+            act.sequence = at_loss.acts[hold].sequence  # its holder goes on from what it knows
+        lost = {hold: act for hold, act in at_loss.acts.items() if hold not in self.books.acts}
+        self.books.lost = {**at_loss.lost, **lost}
+        self.ledger.restored(backup.batches, backup.records)
+        self.ledger.pass_time(meanwhile_ms)
+        if crashes:
+            self.ledger.restart(self.ledger.replayed())
+        for act in at_loss.acts:
+            self.refuses_until_resumed(wire.Settle(act, Amount()))
+        spent = () if forget else self.spent_since(at_loss)
+        resumption = wire.Resume("the disk died", "ada", spent, forget=not spent)
+        assert isinstance(self.ledger.do(resumption, "gateway"), wire.Forbidden)
+        assert self.ledger.do(resumption, "operator") == wire.Resumed()
+        for each in spent:
+            for index, amount in each.amount.vector().items():
+                self.books.adjusted.append((self.chain_of(each.path), index, amount))
+        if not forget:
+            for path in [*BUDGETS, *AGENTS]:
+                usage = self.ledger.usage(path)
+                used = _sum(act.truly() for act in at_loss.acts.values() if path in act.chain)
+                assert (usage.spent + usage.held + self.books.taken_off(path)).covers(used), path
+
+    def refuses_until_resumed(self, op: wire.AnyOperation) -> None:
+        refused = self.ledger.do(op)
+        assert isinstance(refused, wire.Refused)
+        assert refused.reason is wire.RefusalReason.RESTORE_PENDING
+
+    def spent_since(self, at_loss: Books) -> tuple[wire.SpentSince, ...]:
+        """What acts may have used by now beyond what the backup covers, at the Agent or Budget that lives on."""
+        found: dict[str, Vector] = {}
+        for hold, act in at_loss.acts.items():
+            known = self.books.acts.get(hold)
+            _, beyond = split(act.truly().vector(), {} if known is None else known.truly().vector())
+            owner = next(path for path in act.chain if path in BUDGETS or path in AGENTS)
+            found[owner] = plus(found.get(owner, {}), beyond)
+        return tuple(wire.SpentSince(path, Amount.of(amount)) for path, amount in found.items() if amount)
+
+    @rule(hold=holds, used=amounts)
+    def come_back_with_what_was_lost(self, hold: str, used: Amount) -> None:
+        act = self.books.lost.get(hold)
+        if act is None:
+            return
+        gone = (wire.UnknownHold, wire.AlreadySettled)
+        assert isinstance(self.ledger.do(wire.Settle(hold, used), act.component), gone)
+        assert isinstance(self.ledger.do(wire.Release(hold, "not sent"), act.component), gone)
+
     # -- what is always so (the ledger's own invariant is checked at every step by `Ledger`)
 
     @invariant()
     def what_was_used_is_at_most_spent_and_held(self) -> None:
         state = self.ledger.tree.state
         for path in [*BUDGETS, *AGENTS]:
-            truly = Amount()
-            for act in self.books.acts.values():
-                if path not in act.chain:
-                    continue
-                truly += act.granted if act.used is None else act.used
-            vector = truly.vector()
+            vector = _sum(act.truly() for act in self.books.acts.values() if path in act.chain).vector()
             for chain, index, by in self.books.adjusted:
                 if path in chain:
                     vector[index] = vector.get(index, 0) + by
@@ -350,6 +446,10 @@ class LedgerMachine(RuleBasedStateMachine):
     def chain_of(self, path: str) -> list[str]:
         account = self.ledger.tree.state.accounts[path]
         return [each.path for each in account.chain()]
+
+
+def _sum(amounts: Iterable[Amount]) -> Amount:
+    return sum(amounts, Amount())
 
 
 LedgerMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

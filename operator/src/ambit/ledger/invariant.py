@@ -152,6 +152,8 @@ class Watch:
         self._before: dict[Account, dict[Place, Standing]] = {}
         self._totals: dict[Account, tuple[Vector, Vector]] = {}
         self._edges: dict[Account, Account] = {}
+        self._nearest: set[Account] = set()
+        """Those that were counted on themselves: sessions, and whatever was corrected."""
         self._extended: set[Account] = set()
         state.on_touch = self._touch
 
@@ -165,6 +167,7 @@ class Watch:
                 self._before[account] = _limited(account, now_ms)
                 self._totals[account] = (account.spent_in(LIFETIME_PLACE), account.held_in(LIFETIME_PLACE))
         self._edges.update(pairwise(chain))
+        self._nearest.add(chain[0])
 
     def violations(self) -> list[str]:
         """What the changes since the last call did that none may."""
@@ -181,6 +184,7 @@ class Watch:
         self._before.clear()
         self._totals.clear()
         self._edges.clear()
+        self._nearest.clear()
         self._extended.clear()
         return found
 
@@ -189,13 +193,13 @@ class Watch:
         return minus(account.spent_in(LIFETIME_PLACE), spent), minus(account.held_in(LIFETIME_PLACE), held)
 
     def _uneven(self, deltas: Mapping[Account, tuple[Vector, Vector]]) -> Iterable[str]:
-        """What is counted below is counted above, and nothing else is. A session may have holds of its own."""
+        """What is counted below is counted above, and nothing else is, but on an account itself."""
         sums: dict[Account, tuple[Vector, Vector]] = {}
         for account, parent in self._edges.items():
             spent, held = sums.get(parent, (NOTHING, NOTHING))
             sums[parent] = (plus(spent, deltas[account][0]), plus(held, deltas[account][1]))
         for parent, (spent, held) in sums.items():
-            if parent.session is None and (minus(spent, NOTHING), minus(held, NOTHING)) != deltas[parent]:
+            if parent not in self._nearest and (minus(spent, NOTHING), minus(held, NOTHING)) != deltas[parent]:
                 yield f"{parent.path}: changed by {deltas[parent]}, what is under it by {(spent, held)}"
 
 
