@@ -82,6 +82,9 @@ class Refusal(StrEnum):
     """The apiserver did not answer, so that identity or rights could not be checked (503)."""
     UPSTREAM_FAILED = "UpstreamFailed"
     """The model's server could not be reached, or broke off before it answered (502)."""
+    NO_BACKEND = "NoBackend"
+    """Every backend of the model's route is out, full, or has failed the call (429 where only rate limits and room are
+    in the way, else 503)."""
     STOPPING = "Stopping"
     """The gateway is stopping, and the call was cut before it had an answer (503)."""
     INTERNAL = "Internal"

@@ -77,6 +77,9 @@ class Attribute(StrEnum):
     ROUTE = "ambit.route"
     """The ModelRoute, `NAMESPACE/NAME`."""
     BACKEND = "ambit.backend"
+    """Of a call, that of its last attempt."""
+    ATTEMPT = "ambit.attempt"
+    """Which attempt of its call an exchange with a provider is, from 1; of a call, how many there were."""
     ENVIRONMENT = "ambit.environment"
     """`container` or `isolate`."""
     HOLD = "ambit.hold"
@@ -116,6 +119,8 @@ class SpanEvent(StrEnum):
 
     FIRST_BYTE = "first byte"
     """The head of the provider's answer has come."""
+    FELL_BACK = "fell back"
+    """A backend has failed the call, and the next one is tried."""
     QUEUED = "queued"
     """The call begins to wait for room that others hold."""
 
