@@ -54,9 +54,16 @@ def test_fewer_seeds_than_wanted_are_a_failure(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err.startswith("out of time: 0 of 1000000 seeds")
 
 
+def hear_ctrl_c() -> None:
+    """Whoever runs the tests in the background of a shell has all that they start ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_it_with_all_its_processes() -> None:
     command = [sys.executable, "-m", "tests.ledger_simulation", "--seeds", "1000000", "--jobs", "2"]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hear_ctrl_c
+    ) as running:
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
         try:
             while len(children.read_text().split()) < 2:
