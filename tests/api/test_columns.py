@@ -29,7 +29,8 @@ STATUS: dict[str, dict[str, Any]] = {
                 "window": "Day",
                 "usage": [{"resource": "usd", "limit": "200", "spent": "2.50", "held": "1", "remaining": "196.50"}],
             },
-        ]
+        ],
+        "tightest": {"used": "1% usd/Day", "spent": "2.50", "limit": "200"},
     },
     "isolate-agent": {"sessions": {"active": 4}},
     "own-sandbox": {"exitCode": 0, "usage": {"usd": "0.012", "tokens": "5120", "modelCalls": "7", "runtime": "1m30s"}},
@@ -37,7 +38,7 @@ STATUS: dict[str, dict[str, Any]] = {
     "route": {},
 }
 FIGURES: dict[str, dict[str, Any]] = {
-    "budget": {"USD-Day": "2.50", "USD-Day-Limit": "200", "USD-Lifetime": "7", "USD-Lifetime-Limit": "2500"},
+    "budget": {"Tightest": "1% usd/Day", "Spent": "2.50", "Limit": "200"},
     "isolate-agent": {"Sessions": 4},
     "own-sandbox": {"Exit": 0, "USD": "0.012", "Runtime": "1m30s"},
     "pool": {"Hosts": 3, "Hosts-Ready": 2},

@@ -14,6 +14,7 @@ from ambit.control.accounts import SeenUsage, put_operation
 from ambit.control.enforcement import ENFORCED, Enforcement
 from ambit.control.reconcilers.agent import decide as agents
 from ambit.control.reconcilers.budget import decide as budgets
+from ambit.control.reconcilers.budget.usage import window_bounds
 from ambit.ledger import wire
 from ambit.ledger.amounts import Limit, Resource
 from ambit.ledger.amounts import Window as LedgerWindow
@@ -30,17 +31,37 @@ DAY_LIMIT = Limit(LedgerWindow.DAY, Resource.USD, 200 * 10**9)
 AWAY = Enforcement(holds=False, reason=Progress.LEDGER_AWAY, message="no answer")
 
 
-def usage(spent: int, held: int = 0, window: LedgerWindow = LedgerWindow.DAY, limit: int = 200 * 10**9) -> SeenUsage:
+def a_limit_usage(
+    spent: int,
+    held: int = 0,
+    window: LedgerWindow = LedgerWindow.DAY,
+    limit: int = 200 * 10**9,
+    *,
+    resource: Resource = Resource.USD,
+    refused_from: int = 0,
+) -> wire.LimitUsage:
     resets = {LedgerWindow.DAY: DAY_MS, LedgerWindow.MINUTE: 30_000}.get(window)
-    entry = wire.LimitUsage(window, Resource.USD, limit, spent, held, resets)
-    return SeenUsage(wire.Usage("budget/team-a/default", wire.State.OPEN, limits=(entry,)), NOW)
+    return wire.LimitUsage(window, resource, limit, spent, held, resets, refused_from=refused_from)
+
+
+def seen_usage(*limits: wire.LimitUsage, enforcement: wire.Enforcement = wire.Enforcement.ENFORCE) -> SeenUsage:
+    usage = wire.Usage("budget/team-a/default", wire.State.OPEN, limits=limits, enforcement=enforcement)
+    return SeenUsage(usage, NOW)
+
+
+def usage(spent: int, held: int = 0, window: LedgerWindow = LedgerWindow.DAY, refused_from: int = 0) -> SeenUsage:
+    return seen_usage(a_limit_usage(spent, held, window, refused_from=refused_from))
 
 
 def budget_status(
     budget: Budget, *, enforcement: Enforcement = ENFORCED, seen: SeenUsage | None = None
 ) -> BudgetStatus:
+    return decision(budget, enforcement=enforcement, seen=seen).status
+
+
+def decision(budget: Budget, *, enforcement: Enforcement = ENFORCED, seen: SeenUsage | None = None) -> budgets.Decision:
     verdict = judge_budget(budget, Facts(gateway=GATEWAY, budgets={budget.key: budget}))
-    return budgets.status_of(budgets.Snapshot(budget, verdict, enforcement, seen), NOW)
+    return budgets.decide(budgets.Snapshot(budget, verdict, enforcement, seen), NOW)
 
 
 def said(status: Any, condition: ConditionType = ConditionType.READY) -> tuple[str, str]:
@@ -86,8 +107,10 @@ def test_a_lowered_limit_leaves_nothing_and_not_less() -> None:
         (usage(200 * 10**9), "False", "LimitExhausted"),
         (usage(10**9, 199 * 10**9), "True", "Ready"),
         (usage(200 * 10**9, window=LedgerWindow.MINUTE), "True", "Ready"),
+        (usage(199 * 10**9, refused_from=2 * 10**9), "False", "TooLittleLeft"),
+        (usage(200 * 10**9, refused_from=2 * 10**9), "False", "LimitExhausted"),
     ],
-    ids=["room", "spent", "only held", "a minute never exhausts"],
+    ids=["room", "spent", "only held", "a minute never exhausts", "less than is needed", "spent and refused"],
 )
 def test_exhausted_is_what_is_spent_until_its_window_ends(seen: SeenUsage, within: str, reason: str) -> None:
     status = budget_status(a_budget(), seen=seen)
@@ -97,10 +120,10 @@ def test_exhausted_is_what_is_spent_until_its_window_ends(seen: SeenUsage, withi
 
 def test_a_day_is_the_civil_day_of_the_zone_however_long_the_answer_travelled() -> None:
     for late_ms in (0, 900, 20_000):
-        start, end = budgets.window_bounds(Window.DAY, NOW, 11 * 3600 * 1000 - late_ms, "Europe/Berlin")
+        start, end = window_bounds(Window.DAY, NOW, 11 * 3600 * 1000 - late_ms, "Europe/Berlin")
         assert (start.isoformat(), end.isoformat()) == ("2026-11-20T23:00:00+00:00", "2026-11-21T23:00:00+00:00")
     spring = datetime(2026, 3, 29, 12, tzinfo=UTC)
-    start, end = budgets.window_bounds(Window.DAY, spring, 10 * 3600 * 1000, "Europe/Berlin")
+    start, end = window_bounds(Window.DAY, spring, 10 * 3600 * 1000, "Europe/Berlin")
     assert (end - start).total_seconds() == 23 * 3600
 
 
@@ -113,7 +136,7 @@ def test_a_day_is_the_civil_day_of_the_zone_however_long_the_answer_travelled() 
     ],
 )
 def test_hours_weeks_and_months_are_those_of_the_zone(window: Window, left_h: int, start: str, end: str) -> None:
-    bounds = budgets.window_bounds(window, NOW, left_h * 3600 * 1000 - 250, "Europe/Berlin")
+    bounds = window_bounds(window, NOW, left_h * 3600 * 1000 - 250, "Europe/Berlin")
     assert tuple(instant.isoformat() for instant in bounds) == (start, end)
 
 
@@ -146,11 +169,11 @@ def agent_status(agent: Agent, **changes: Any) -> Any:
     return agents.status_of(snapshot, NOW)
 
 
-def exhausted(budget: Budget) -> Budget:
+def exhausted(budget: Budget, reason: str = "LimitExhausted") -> Budget:
     condition = Condition(
         type=ConditionType.WITHIN_BUDGET,
         status=ConditionStatus.FALSE,
-        reason="LimitExhausted",
+        reason=reason,
         message="usd per Day: 200 of 200 spent",
         last_transition_time="2026-11-21T00:00:00Z",
     )
@@ -191,6 +214,30 @@ MODELS = [{"name": "smart", "routeRef": {"name": "smart"}}]
             ("True", "Ready"),
             id="spent out in Shadow",
         ),
+        pytest.param(
+            an_agent(),
+            {"budgets": (exhausted(a_budget(), "TooLittleLeft"),)},
+            ("True", "TooLittleLeft"),
+            id="too little left: what is smaller has room",
+        ),
+        pytest.param(
+            an_agent(),
+            {"budgets": (exhausted(a_budget(), "TooLittleLeft"), exhausted(a_budget("org")))},
+            ("False", "LimitExhausted"),
+            id="too little left, and nothing above",
+        ),
+        pytest.param(
+            an_agent(),
+            {"budgets": (exhausted(a_budget(enforcement="Shadow"), "TooLittleLeft"),)},
+            ("True", "Ready"),
+            id="too little left in Shadow",
+        ),
+        pytest.param(
+            an_agent(environment=ISOLATE),
+            {"pool": A_POOL, "budgets": (exhausted(a_budget(), "TooLittleLeft"),)},
+            ("False", "HostsNotReady"),
+            id="too little left, and no host",
+        ),
         pytest.param(an_agent(environment=ISOLATE), {"pool": A_POOL}, ("False", "HostsNotReady"), id="no host"),
         pytest.param(
             an_agent(),
@@ -214,6 +261,15 @@ MODELS = [{"name": "smart", "routeRef": {"name": "smart"}}]
 )
 def test_the_first_cause_is_the_agents_reason(agent: Agent, changes: dict[str, Any], expected: tuple[str, str]) -> None:
     assert said(agent_status(agent, **changes)) == expected
+
+
+def test_an_agent_tells_of_too_little_left_without_figures_that_change_with_every_call() -> None:
+    status = agent_status(an_agent(), budgets=(exhausted(a_budget(), "TooLittleLeft"),))
+    within = find(status.conditions, ConditionType.WITHIN_BUDGET)
+    assert within is not None
+    assert (within.status, within.reason) == (ConditionStatus.FALSE, "TooLittleLeft")
+    assert within.message.startswith("Budget team-a/default ")
+    assert "200" not in within.message
 
 
 def test_a_status_written_again_is_the_same() -> None:

@@ -51,7 +51,7 @@ async def test_usage_is_mirrored_and_an_exhausted_budget_is_seen_at_its_agents(r
 
     def shows(spent: str, held: str) -> bool:
         return {"resource": "usd", "limit": "2", "spent": spent, "held": held} == {
-            key: value for key, value in figures[0].items() if key != "remaining"
+            key: figures[0].get(key) for key in ("resource", "limit", "spent", "held")
         }
 
     figures: list[Json] = [{}]
@@ -72,6 +72,58 @@ async def test_usage_is_mirrored_and_an_exhausted_budget_is_seen_at_its_agents(r
     assert "usd per Lifetime: 2 of 2 spent" in next(
         c["message"] for c in agent["status"]["conditions"] if c["type"] == "Ready"
     )
+
+
+async def test_a_budget_with_less_left_than_calls_need_says_so_until_there_is_room(rig: Rig) -> None:
+    """A few cents are left, and every call needs more: refused with 402, while the Budget's figures show room."""
+    await rig.a_budget("organisation", limits=[{"window": "Lifetime", "usd": "2"}])
+    await rig.a_budget("default", limits=[{"window": "Day", "tokens": "1M"}], parentRef={"name": "organisation"})
+    await rig.an_agent()
+    path = f"session/{rig.namespace}/s-1"
+    await rig.ledger.open(wire.Open(path, f"agent/{rig.namespace}/coder", grace_ms=60_000))
+
+    async def call(hold: str, usd_nanos: int) -> wire.Granted | wire.Refused | wire.Wait:
+        cost = Amount(usd_nanos=usd_nanos)
+        return await rig.ledger.reserve(wire.Reserve(hold, path, want=cost, at_least=cost, expires_in_ms=60_000))
+
+    assert isinstance(await call("spends", 1_970_000_000), wire.Granted)
+    await rig.ledger.settle(wire.Settle("spends", Amount(usd_nanos=1_970_000_000)))
+    await rig.until(kinds.BUDGETS, "organisation", lambda obj: obj["status"].get("tightest", {}).get("spent") == "1.97")
+    assert (await rig.condition(kinds.BUDGETS, "organisation", "WithinBudget"))["status"] == "True"
+    for number, cost in enumerate((70_000_000, 50_000_000)):
+        assert isinstance(await call(f"refused-{number}", cost), wire.Refused)
+    little = "usd per Lifetime: 0.03 of 2 left, and what was refused needed 0.05 or more"
+    refusing = await rig.until(
+        kinds.BUDGETS, "organisation", lambda obj: _ready_message(obj) == ("True", "TooLittleLeft", little)
+    )
+    assert (await rig.condition(kinds.BUDGETS, "organisation", "WithinBudget"))["status"] == "False"
+    assert refusing["status"]["tightest"] == {"used": "98% usd/Lifetime", "spent": "1.97", "limit": "2"}
+    assert ready_reason(await rig.client.get(kinds.BUDGETS, "default", rig.namespace)) == "Ready", "it has room itself"
+    agent = await rig.until_reason(kinds.AGENTS, "coder", "TooLittleLeft")
+    assert _ready_message(agent)[0] == "True", "what is smaller has room"
+    assert isinstance(await call("small", 20_000_000), wire.Granted)
+    await rig.ledger.release(wire.Release("small", "never sent"))
+
+    async def told() -> list[str]:
+        events = await rig.client.list(kinds.EVENTS, rig.namespace)
+        return [event["note"] for event in events if event["reason"] == "TooLittleLeft" and _is_of_budget(event)]
+
+    [note] = await told()
+    assert note.startswith("usd per Lifetime: 0.03 of 2 left, and what was refused needed ")
+    top_up = {"spec": {"topUps": [{"id": "more", "window": "Lifetime", "resource": "usd", "amount": "1"}]}}
+    await rig.client.patch(kinds.BUDGETS, "organisation", top_up, rig.namespace)
+    await rig.until_reason(kinds.BUDGETS, "organisation", "Ready")
+    await rig.until_reason(kinds.AGENTS, "coder", "Ready")
+    assert isinstance(await call("again", 50_000_000), wire.Granted)
+
+
+def _ready_message(obj: Json) -> tuple[str, str, str]:
+    ready = next(each for each in obj["status"]["conditions"] if each["type"] == "Ready")
+    return ready["status"], ready["reason"], ready["message"]
+
+
+def _is_of_budget(event: Json) -> bool:
+    return event["regarding"]["kind"] == "Budget"
 
 
 async def test_deletion_removes_the_account_and_kills_its_sessions_also_while_no_operator_ran(rig: Rig) -> None:

@@ -278,6 +278,27 @@ class ResourceUsage(StatusModel):
             unit="that of the limit",
         ),
     ]
+    reason: Annotated[
+        str | None,
+        MaxLen(64),
+        Doc(
+            "Why it refuses until the window ends: LimitExhausted, nothing is left; TooLittleLeft, less is left than"
+            " what was refused needed.",
+            example="TooLittleLeft",
+            absent="it has room",
+        ),
+    ] = None
+    refused_from: Annotated[
+        str | None,
+        MaxLen(64),
+        Doc(
+            "The least that was refused in the running window, and that there still is no room for; known from the last"
+            " start of the ledger on.",
+            example='"0.05"',
+            unit="that of the limit",
+            absent="nothing was refused that would not fit now",
+        ),
+    ] = None
 
 
 class WindowUsage(StatusModel):
@@ -306,6 +327,16 @@ class WindowUsage(StatusModel):
     ] = ()
 
 
+class TightestLimit(StatusModel):
+    """The limit that is nearest to refusing, for people."""
+
+    used: Annotated[
+        str, MaxLen(64), Doc("What is spent of it, rounded down.", example="62% usd/Day", unit="percent of the limit")
+    ]
+    spent: Annotated[str, MaxLen(64), Doc("What was used.", example='"12.40"', unit="that of the limit")]
+    limit: Annotated[str, MaxLen(64), Doc("The limit that holds.", example='"20"', unit="that of the limit")]
+
+
 class BudgetStatus(StatusModel):
     """What Ambit says of a Budget."""
 
@@ -319,14 +350,14 @@ class BudgetStatus(StatusModel):
             "How each limited window stands; mirrored from the ledger at most once a second.", example="[{window: Day}]"
         ),
     ] = ()
-
-
-def _figures(window: Window, resource: ResourceName, unit: str, *, wide: bool = False) -> tuple[Column, ...]:
-    usage = f".status.limits[?(@.window=='{window}')].usage[?(@.resource=='{resource}')]"
-    return (
-        Column(f"{unit}-{window}", f"{usage}.spent", wide=wide),
-        Column(f"{unit}-{window}-Limit", f"{usage}.limit", wide=wide),
-    )
+    tightest: Annotated[
+        TightestLimit | None,
+        Doc(
+            "The limit that is nearest to refusing; a Minute's only where there is no other.",
+            example='{used: 62% usd/Day, spent: "12.40", limit: "20"}',
+            absent="not known yet",
+        ),
+    ] = None
 
 
 class Budget(Resource):
@@ -339,10 +370,9 @@ class Budget(Resource):
         plural="budgets",
         short_name="bud",
         columns=(
-            *_figures(Window.DAY, ResourceName.USD, "USD"),
-            *_figures(Window.LIFETIME, ResourceName.USD, "USD"),
-            *_figures(Window.DAY, ResourceName.TOKENS, "Tokens", wide=True),
-            *_figures(Window.LIFETIME, ResourceName.TOKENS, "Tokens", wide=True),
+            Column("Tightest", ".status.tightest.used"),
+            Column("Spent", ".status.tightest.spent"),
+            Column("Limit", ".status.tightest.limit"),
         ),
     )
     rules: ClassVar[tuple[Rule, ...]] = (

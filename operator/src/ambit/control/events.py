@@ -1,7 +1,7 @@
 """Kubernetes Events of our own: one per change of a reason, and never twice for the same change.
 
-An Event's name follows from the object, its version and the reason, so that a pass repeated after a kill meets the one
-that is already there.
+An Event's name follows from the object, its version (or what it is told of once) and the reason, so that a pass
+repeated after a kill meets the one that is already there.
 """
 
 import logging
@@ -37,6 +37,8 @@ class Telling:
     reason: str
     note: str
     warning: bool
+    once: str = ""
+    """What it is about, where that is told of once, however often the object changes; else this change of it."""
 
 
 def worth_telling(before: Iterable[Condition], after: Iterable[Condition]) -> tuple[Telling, ...]:
@@ -72,7 +74,9 @@ class Recorder:
 
 def _event(about: Resource, telling: Telling, instance: str, now: datetime) -> dict[str, object]:
     meta = about.metadata
-    change = blake2s(f"{meta.uid}/{meta.resource_version}/{telling.reason}".encode(), digest_size=8).hexdigest()
+    change = blake2s(
+        f"{meta.uid}/{telling.once or meta.resource_version}/{telling.reason}".encode(), digest_size=8
+    ).hexdigest()
     return {
         "apiVersion": resources.EVENTS.api_version,
         "kind": "Event",

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 from ambit.api.budget import Window
 from ambit.api.names import BUDGET_ACCOUNT, AccountName, agent_path, budget_path
 from ambit.control.accounts import Accounts, SeenUsage
-from ambit.control.reconcilers.budget.decide import window_bounds
+from ambit.control.reconcilers.budget.usage import window_bounds
 from ambit.control.world import World
 from ambit.ledger import wire
 from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerUnavailable
@@ -96,7 +96,7 @@ class Mirror:
 def _shown(seen: SeenUsage) -> tuple[object, ...]:
     """What of a usage a Budget's status shows."""
     return tuple(
-        (limit.window, limit.resource, limit.limit, limit.spent, limit.held, _end(seen, limit))
+        (limit.window, limit.resource, limit.limit, limit.spent, limit.held, limit.refused_from, _end(seen, limit))
         for limit in seen.usage.limits
     )
 

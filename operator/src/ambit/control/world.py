@@ -182,13 +182,19 @@ class World:
         self.budget_dependents(change.key)
 
     def budget_dependents(self, key: Key) -> None:
-        """Whatever refers to a Budget looks again: Budgets below it, Agents, Sandboxes of their own."""
-        for below, budget in self.budgets.items.items():
-            if budget.spec.parent_ref is not None and budget.spec.parent_ref.key(below[0]) == key:
-                self._enqueue(BUDGET, below)
+        """Whatever spends from a Budget looks again: Budgets below it, their Agents, Sandboxes of their own."""
+        above, pending = {key}, [key]
+        while pending:
+            parent = pending.pop()
+            for below, budget in self.budgets.items.items():
+                ref = budget.spec.parent_ref
+                if ref is not None and ref.key(below[0]) == parent and below not in above:
+                    above.add(below)
+                    pending.append(below)
+                    self._enqueue(BUDGET, below)
         for agent_key, agent in self.agents.items.items():
             ref = agent.spec.budget_ref
-            if (ref.key(agent_key[0]) if ref is not None else (agent_key[0], "default")) == key:
+            if (ref.key(agent_key[0]) if ref is not None else (agent_key[0], "default")) in above:
                 self._enqueue(AGENT, agent_key)
         for sandbox_key, sandbox in self.sandboxes.items.items():
             if sandbox.spec.agent_ref is None:

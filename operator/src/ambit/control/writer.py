@@ -4,11 +4,12 @@ What the apiserver answers goes straight into the cache, so that the next pass r
 the version they were made from: whoever wrote in between wins, and the pass is repeated.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from ambit.api.base import Resource, StatusModel
 from ambit.api.conditions import Condition
-from ambit.control.events import Recorder, worth_telling
+from ambit.control.events import Recorder, Telling, worth_telling
 from ambit.control.store import DELETED
 from ambit.control.world import Kind
 from ambit.kube import KubeClient
@@ -22,12 +23,24 @@ class Writer:
         self._client = client
         self._recorder = recorder
 
-    async def status(self, kind: Kind, obj: Resource, before: StatusModel, after: StatusModel) -> bool:
-        """Writes what differs between the statuses, and tells of it; whether anything did. Raises `Conflict`."""
+    async def status(
+        self,
+        kind: Kind,
+        obj: Resource,
+        before: StatusModel,
+        after: StatusModel,
+        tellings: Iterable[Telling] | None = None,
+    ) -> bool:
+        """Writes what differs between the statuses, and tells of it; whether anything did. Raises `Conflict`.
+
+        `tellings`: what there is to tell, where that is not what changed in the conditions.
+        """
         changes = merge_difference(before.to_dict(), after.to_dict())
         if not changes:
             return False
-        await self._recorder.tell(obj, worth_telling(_conditions(before), _conditions(after)))
+        if tellings is None:
+            tellings = worth_telling(_conditions(before), _conditions(after))
+        await self._recorder.tell(obj, tellings)
         patch = {"metadata": {"resourceVersion": obj.metadata.resource_version}, "status": changes}
         answer = await self._client.patch(
             kind.resource, obj.metadata.name, patch, obj.metadata.namespace, subresource="status"

@@ -143,6 +143,8 @@ class Progress(StrEnum):
     """No limit is exhausted."""
     LIMIT_EXHAUSTED = "LimitExhausted"
     """A limit of this Budget, or of one above it, leaves no room until its window ends or it is raised."""
+    TOO_LITTLE_LEFT = "TooLittleLeft"
+    """A limit of a Budget has something left, but less than what it has refused needed: smaller things have room."""
     ACCOUNT_PENDING = "AccountPending"
     """The ledger does not hold the account, or one above it, yet."""
     LEDGER_AWAY = "LedgerAway"

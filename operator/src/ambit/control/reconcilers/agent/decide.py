@@ -83,14 +83,20 @@ def _resolved(problems: Iterable[Problem]) -> Said:
 
 
 def _within(budgets: Iterable[Budget]) -> Said:
-    """As the nearest Budget above that has nothing left. One in Shadow refuses nothing."""
+    """As the nearest Budget above that has nothing left, or else too little. One in Shadow refuses nothing."""
+    too_little: Said | None = None
     for budget in budgets:
         if budget.spec.enforcement is Enforcing.SHADOW:
             continue
         said = find(budget.status.conditions, ConditionType.WITHIN_BUDGET)
-        if said is not None and said.status is FALSE:
+        if said is None or said.status is not FALSE:
+            continue
+        if said.reason != Progress.TOO_LITTLE_LEFT.value:
             return ConditionType.WITHIN_BUDGET, FALSE, said.reason, f"Budget {budget.key}: {said.message}"
-    return ConditionType.WITHIN_BUDGET, TRUE, Progress.WITHIN_BUDGET.value, ""
+        # Without its figures, which change with every call that still has room.
+        message = f"Budget {budget.key} has less left than what it refused needed; its WithinBudget says how much"
+        too_little = too_little or (ConditionType.WITHIN_BUDGET, FALSE, said.reason, message)
+    return too_little or (ConditionType.WITHIN_BUDGET, TRUE, Progress.WITHIN_BUDGET.value, "")
 
 
 def _ready(s: Snapshot, accepted: Said, resolved: Said, within: Said) -> Said:
@@ -100,11 +106,15 @@ def _ready(s: Snapshot, accepted: Said, resolved: Said, within: Said) -> Said:
             return ConditionType.READY, FALSE, said[2], said[3]
     if not s.enforcement.holds:
         return ConditionType.READY, FALSE, s.enforcement.reason.value, s.enforcement.message
-    if within[1] is FALSE:
+    too_little = within[2] == Progress.TOO_LITTLE_LEFT.value
+    if within[1] is FALSE and not too_little:
         return ConditionType.READY, FALSE, within[2], within[3]
     for said in (_pool_said(s.pool), _newest_said(s)):
         if said is not None:
             return ConditionType.READY, FALSE, said.reason, said.message
+    if too_little:
+        # It would run, and what is small enough has room.
+        return ConditionType.READY, TRUE, within[2], within[3]
     return ConditionType.READY, TRUE, Progress.READY.value, ""
 
 

@@ -1,16 +1,18 @@
 """A Budget's status from what policy judged, what the ledger holds, and what is used. Pure."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from typing import NamedTuple
 
-from ambit.api.budget import Budget, BudgetStatus, ResourceName, ResourceUsage, Window, WindowUsage
-from ambit.api.conditions import ConditionStatus, ConditionType, timestamp, with_condition
-from ambit.api.quantities import format_count, format_duration_ms, format_usd_nanos
+from ambit.api.budget import Budget, BudgetStatus
+from ambit.api.conditions import Condition, ConditionStatus, ConditionType, find, with_condition
 from ambit.control.accounts import SeenUsage
 from ambit.control.enforcement import Enforcement
+from ambit.control.events import Telling
+from ambit.control.reconcilers.budget.exhaustion import SHADOW, Shortfall, shortfalls, tellings
+from ambit.control.reconcilers.budget.usage import tightest_of, windows_of
 from ambit.ledger import wire
-from ambit.ledger.amounts import Window as CountedWindow
-from ambit.ledger.windows import window_at
 from ambit.policy import BudgetVerdict, Denied
 from ambit.telemetry.reasons import Progress
 
@@ -31,19 +33,36 @@ class Snapshot:
 Said = tuple[ConditionType, ConditionStatus, str, str]
 
 
-def status_of(s: Snapshot, now: datetime) -> BudgetStatus:
-    """The status, written `now`."""
+class Decision(NamedTuple):
+    """What is to be said of a Budget."""
+
+    status: BudgetStatus
+    tellings: tuple[Telling, ...]
+
+
+def decide(s: Snapshot, now: datetime) -> Decision:
+    """The status, written `now`, and the Events."""
     before = s.budget.status
-    limits = before.limits if s.usage is None else _windows(s.usage, s.budget.spec.time_zone)
-    accepted, enforced, within = _accepted(s.verdict), _enforced(s), _within(s.usage.usage if s.usage else None, limits)
+    usage = None if s.usage is None else s.usage.usage
+    limits = before.limits if s.usage is None else windows_of(s.usage, s.budget.spec.time_zone)
+    found = () if usage is None else shortfalls(usage, limits)
+    accepted, enforced, within = _accepted(s.verdict), _enforced(s), _within(usage, found)
     conditions = before.conditions
-    for kind, status, reason, message in (accepted, enforced, *within, _ready(accepted, enforced, within)):
+    ready = _ready(accepted, enforced, within or _said_before(conditions))
+    for kind, status, reason, message in (accepted, enforced, *within, ready):
         conditions = with_condition(
             conditions, kind, status, reason, message, generation=s.budget.metadata.generation, now=now
         )
-    return before.model_copy(
-        update={"observed_generation": s.budget.metadata.generation, "conditions": conditions, "limits": limits}
+    after = before.model_copy(
+        update={
+            "observed_generation": s.budget.metadata.generation,
+            "conditions": conditions,
+            "limits": limits,
+            "tightest": before.tightest if usage is None else tightest_of(usage.limits),
+        }
     )
+    shadow = usage is not None and usage.enforcement is wire.Enforcement.SHADOW
+    return Decision(after, tuple(tellings(before, after, found, shadow=shadow)))
 
 
 def _accepted(verdict: BudgetVerdict) -> Said:
@@ -58,24 +77,22 @@ def _enforced(s: Snapshot) -> Said:
     return ConditionType.ENFORCED, status, s.enforcement.reason.value, s.enforcement.message
 
 
-def _within(usage: wire.Usage | None, limits: tuple[WindowUsage, ...]) -> tuple[Said, ...]:
-    """Exhausted is what leaves no room until a window ends; a Minute's window never exhausts anything."""
+def _within(usage: wire.Usage | None, found: Sequence[Shortfall]) -> tuple[Said, ...]:
+    """Not so, where a limit refuses until its window ends: nothing is left, or too little for what was asked."""
     if usage is None:
         return ()
-    spent_out = [limit for limit in usage.limits if limit.spent >= limit.limit and limit.window != Window.MINUTE.value]
-    if not spent_out:
+    if not found:
         return ((ConditionType.WITHIN_BUDGET, TRUE, Progress.WITHIN_BUDGET.value, ""),)
-    ends = {window.window.value: window.end for window in limits}
-    said = [_exhausted(limit, ends.get(limit.window.value)) for limit in spent_out]
+    said = [each.message for each in found]
     if usage.enforcement is wire.Enforcement.SHADOW:
-        said.append("in Shadow: it refuses nothing")
-    return ((ConditionType.WITHIN_BUDGET, FALSE, Progress.LIMIT_EXHAUSTED.value, "; ".join(said)),)
+        said.append(SHADOW)
+    return ((ConditionType.WITHIN_BUDGET, FALSE, found[0].reason.value, "; ".join(said)),)
 
 
-def _exhausted(limit: wire.LimitUsage, end: str | None) -> str:
-    resource = ResourceName(limit.resource.value)
-    used = f"{limit.resource} per {limit.window}: {_format(resource, limit.spent)} of {_format(resource, limit.limit)}"
-    return f"{used} spent, room again at {end}" if end else f"{used} spent"
+def _said_before(conditions: Iterable[Condition]) -> tuple[Said, ...]:
+    """`WithinBudget` as it stands, where nothing newer is known."""
+    said = find(conditions, ConditionType.WITHIN_BUDGET)
+    return () if said is None else ((ConditionType.WITHIN_BUDGET, said.status, said.reason, said.message),)
 
 
 def _ready(accepted: Said, enforced: Said, within: tuple[Said, ...]) -> Said:
@@ -87,60 +104,3 @@ def _ready(accepted: Said, enforced: Said, within: tuple[Said, ...]) -> Said:
         if said[1] is FALSE:
             return ConditionType.READY, TRUE, said[2], said[3]
     return ConditionType.READY, TRUE, Progress.READY.value, ""
-
-
-# -- usage --------------------------------------------------------------------
-
-
-def _windows(seen: SeenUsage, time_zone: str) -> tuple[WindowUsage, ...]:
-    """One entry a window, in the order of the spec's limits as the ledger has them."""
-    windows: dict[Window, list[wire.LimitUsage]] = {}
-    for limit in seen.usage.limits:
-        windows.setdefault(Window(limit.window.value), []).append(limit)
-    return tuple(_window(window, limits, time_zone, seen.at) for window, limits in windows.items())
-
-
-def _window(window: Window, limits: list[wire.LimitUsage], time_zone: str, at: datetime) -> WindowUsage:
-    entry = WindowUsage(window=window, usage=tuple(_resource(limit) for limit in limits))
-    resets_in_ms = limits[0].resets_in_ms
-    if window is Window.MINUTE or resets_in_ms is None:
-        # A Minute's bounds would be out of date as soon as they are written.
-        return entry
-    start, end = window_bounds(window, at, resets_in_ms, time_zone)
-    if limits[0].began_ms_ago is not None:
-        # After a change of the zone the window that runs is still measured in the one before, and the next is a longer
-        # one: the ledger alone knows. (One of the release before does not say.)
-        start = end - timedelta(milliseconds=limits[0].began_ms_ago + resets_in_ms)
-    return entry.model_copy(update={"start": timestamp(start), "end": timestamp(end)})
-
-
-def window_bounds(window: Window, at: datetime, resets_in_ms: int, time_zone: str) -> tuple[datetime, datetime]:
-    """The running window, from how long it still lasts by the ledger's clock.
-
-    The answer travels for some milliseconds; windows end at whole minutes, so the nearest one is meant.
-    """
-    rough = at + timedelta(milliseconds=resets_in_ms) + timedelta(seconds=30)
-    end = rough.astimezone(UTC).replace(second=0, microsecond=0)
-    span = window_at(CountedWindow(window.value), time_zone, int(end.timestamp() * 1000) - 1)
-    return datetime.fromtimestamp(span.start_ms / 1000, UTC), end
-
-
-def _resource(limit: wire.LimitUsage) -> ResourceUsage:
-    resource = ResourceName(limit.resource.value)
-    return ResourceUsage(
-        resource=resource,
-        limit=_format(resource, limit.limit),
-        spent=_format(resource, limit.spent),
-        held=_format(resource, limit.held),
-        remaining=_format(resource, max(limit.limit - limit.spent - limit.held, 0)),
-    )
-
-
-def _format(resource: ResourceName, amount: int) -> str:
-    match resource:
-        case ResourceName.USD:
-            return format_usd_nanos(amount)
-        case ResourceName.RUNTIME:
-            return format_duration_ms(amount)
-        case ResourceName.TOKENS | ResourceName.INPUT_TOKENS | ResourceName.OUTPUT_TOKENS | ResourceName.MODEL_CALLS:
-            return format_count(amount)

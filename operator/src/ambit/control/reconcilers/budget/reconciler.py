@@ -7,7 +7,7 @@ from ambit.api.budget import Budget
 from ambit.api.names import budget_path
 from ambit.control.accounts import Accounts
 from ambit.control.enforcement import NOT_ACCEPTED, Enforcement, enforce
-from ambit.control.reconcilers.budget.decide import Snapshot, status_of
+from ambit.control.reconcilers.budget.decide import Snapshot, decide
 from ambit.control.world import World
 from ambit.control.writer import Writer
 from ambit.kube import Key
@@ -37,8 +37,8 @@ class BudgetReconciler:
         if enforcement is None:
             return RETRY_S
         usage = self._accounts.usages.get(budget_path(*key)) if enforcement.holds else None
-        status = status_of(Snapshot(budget, verdict, enforcement, usage), datetime.now(UTC))
-        await self._writer.status(self._kind, budget, budget.status, status)
+        status, tellings = decide(Snapshot(budget, verdict, enforcement, usage), datetime.now(UTC))
+        await self._writer.status(self._kind, budget, budget.status, status, tellings)
         return None if enforcement.holds or not isinstance(verdict, BudgetAccepted) else RETRY_S
 
     async def _enforce(self, budget: Budget, verdict: BudgetVerdict) -> Enforcement | None:
