@@ -269,29 +269,6 @@ GATEWAY_UPSTREAM_CONNECTIONS = Counter(
     "Connections to model servers that calls were sent on: New, Reused, Failed (none could be made).",
     ["result"],
 )
-GATEWAY_FALLBACKS = Counter(
-    "ambit_gateway_fallbacks_total",
-    "Attempts whose call went on to another backend, by route, the backend that failed it, and how: RateLimited, "
-    "Unavailable, Timeout. Calls sent = requests that were not refused + this.",
-    ["route", "backend", "cause"],
-)
-GATEWAY_BACKEND_OUT = Counter(
-    "ambit_gateway_backend_out_total",
-    "How often a backend was called no more for a while, by the last failure before.",
-    ["route", "backend", "cause"],
-)
-GATEWAY_BACKENDS_OUT = Gauge("ambit_gateway_backends_out", "Backends that this gateway calls no more for a while, now.")
-GATEWAY_BACKEND_WAITS = Counter(
-    "ambit_gateway_backend_waits_total",
-    "Calls that waited for a backend with as many under way as it may (`maxConcurrent`), by how that ended: Admitted, "
-    "Full (20 s were over), Ended (its client, session or hold was gone).",
-    ["route", "backend", "result"],
-)
-GATEWAY_UPSTREAM_CONNECTIONS = Counter(
-    "ambit_gateway_upstream_connections_total",
-    "Connections to model servers that calls were sent on: New, Reused, Failed (none could be made).",
-    ["result"],
-)
 GATEWAY_HOLDS = Gauge("ambit_gateway_holds", "Holds of this gateway for calls under way.")
 GATEWAY_QUEUE = Gauge("ambit_gateway_queue", "Calls that wait for room which others hold.")
 GATEWAY_STREAMS_CUT = Counter(
