@@ -272,17 +272,22 @@ class LedgerClient:
             answer = self._transport.ask(op)
         except TooMuchWaiting as error:
             raise LedgerBusy(str(error)) from error
+        deadline = asyncio.get_running_loop().call_later(deadline_s, self._give_up, answer, deadline_s)
         try:
-            async with asyncio.timeout(deadline_s):
-                return await answer
-        except BaseException as error:
-            if answer.done() and not answer.cancelled():
-                # It came in the same step of the loop as the deadline, or as the caller's own end.
-                self._transport.give_back(op, answer.result())
-            if not isinstance(error, TimeoutError):
-                raise
+            return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:
+                self._transport.give_back(
+                    op, answer.result()
+                )  # it came in the same step of the loop as the caller's end
+            raise
+        finally:
+            deadline.cancel()
+
+    def _give_up(self, answer: asyncio.Future[wire.AnyResult], deadline_s: float) -> None:
+        if not answer.done():
             cause = self._transport.last_failure or "no answer"
-            raise LedgerUnavailable(f"nothing from the ledger within {deadline_s:g} s: {cause}") from error
+            answer.set_exception(LedgerUnavailable(f"nothing from the ledger within {deadline_s:g} s: {cause}"))
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

@@ -1,7 +1,6 @@
 """Batches of operations as bytes, answered as bytes: what the HTTP service and the simulation call alike."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -23,7 +22,7 @@ _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What a decoder raises: of no JSON or another type, of no UTF-8, of too many brackets."""
 
 
-AnyType = type[wire.AnyOperation | wire.AnyResult]
+Kind = tuple[type[wire.AnyOperation | wire.Invalid], type[wire.AnyResult]]
 
 
 class _Loose(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,8 +51,8 @@ class Dispatcher:
     def __init__(self, writer: Answering | None = None) -> None:
         self.writer = writer
         """None while this ledger is not the writer: nothing is answered."""
-        self._answers: dict[tuple[str, AnyType, AnyType], prometheus_client.Counter] = {}
-        """By component, operation and answer: looking one up by its labels costs more than counting."""
+        self._answers: dict[tuple[str, Kind], prometheus_client.Counter] = {}
+        """By component, and types of operation and answer: looking one up by its labels costs more than counting."""
 
     async def answer(self, component: str, body: bytes, version: int) -> bytes:
         """The answer to a batch of `component`, once all of it is on disk. Raises NotABatch, LedgerStopped."""
@@ -78,11 +77,15 @@ class Dispatcher:
     def _count(
         self, component: str, ops: Sequence[wire.AnyOperation | wire.Invalid], results: Sequence[wire.AnyResult]
     ) -> None:
-        for (op, result), times in Counter(zip(map(type, ops), map(type, results), strict=True)).items():
-            counter = self._answers.get((component, op, result))
+        kinds: dict[Kind, int] = {}
+        for kind in zip(map(type, ops), map(type, results), strict=True):
+            kinds[kind] = kinds.get(kind, 0) + 1
+        for kind, times in kinds.items():
+            counter = self._answers.get((component, kind))
             if counter is None:
+                op, result = kind
                 counter = metrics.LEDGER_OPERATIONS.labels(component, _name_of(op), result.__name__)
-                self._answers[component, op, result] = counter
+                self._answers[component, kind] = counter
             counter.inc(times)
         for op, result in zip(ops, results, strict=True):
             _count_bounds(op, result)

@@ -43,7 +43,8 @@ class LedgerStopped(Exception):
 
 @dataclass(slots=True)
 class _Gathering:
-    done: asyncio.Future[None]
+    waiting: list[asyncio.Future[None]] = field(default_factory=list[asyncio.Future[None]])
+    """Those whose answers these changes hold up."""
     changes: list[AnyChange] = field(default_factory=list[AnyChange])
     records: list[Record] = field(default_factory=list[Record])
     left: dict[str, SessionUsage] = field(default_factory=dict[str, SessionUsage])
@@ -54,6 +55,22 @@ class _Gathering:
         if facts.records:
             self.records.extend(facts.records)
             self.left.update({each.path: each for each in sessions_of(facts.records)})
+
+    def kept(self) -> asyncio.Future[None]:
+        """Done once all of it is on disk. For one waiter, who may go away."""
+        waiting = asyncio.get_running_loop().create_future()
+        self.waiting.append(waiting)
+        return waiting
+
+    def end(self, failure: str | None = None) -> None:
+        """It is on disk, or has failed."""
+        for waiting in self.waiting:
+            if waiting.done():
+                continue
+            if failure is None:
+                waiting.set_result(None)
+            else:
+                waiting.set_exception(LedgerStopped(failure))
 
 
 class Writer:
@@ -78,17 +95,12 @@ class Writer:
         self._changes_since_snapshot = 0
         self._sequence = 0
         self._wake = asyncio.Event()
-        self._gathering = self._gather()
+        self._gathering = _Gathering()
         self._committing: _Gathering | None = None
         self._snapshot: asyncio.Task[None] | None = None
         self._confirmed_ms = float("-inf")
         self._stopping = False
         self._failure: BaseException | None = None
-
-    def _gather(self) -> _Gathering:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        done.add_done_callback(lambda future: future.cancelled() or future.exception())  # read: nobody may be waiting
-        return _Gathering(done)
 
     async def recover(self, known: Replay | None = None) -> None:
         """Becomes the one writer and takes up the tree that the journal has. Raises JournalError.
@@ -133,7 +145,7 @@ class Writer:
         if seen is not None:
             self._wake.set()
             with tracing.part(SpanName.LEDGER_COMMIT):
-                await asyncio.shield(seen.done)
+                await seen.kept()
         return results
 
     def _may_answer(self) -> None:
@@ -221,14 +233,16 @@ class Writer:
     async def _until_something_is_due(self) -> None:
         due_ms = self.tree.next_due_ms()
         timeout_s = HEARTBEAT_S if due_ms is None else min(max(due_ms - self._read_clock(), 0) / 1000, HEARTBEAT_S)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._wake.wait()
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
         self._wake.clear()
         self._gathering.add(self.tree.advance(self._read_clock()))
 
     async def _commit(self) -> None:
-        gathered, self._gathering = self._gathering, self._gather()
+        gathered, self._gathering = self._gathering, _Gathering()
         changes = gathered.changes
         began_s, asked_ms = self._now_s(), self._timekeeper.steady_ms()
         if not changes:  # then it asks whether this still is the writer, and keeps what records there are
@@ -243,7 +257,7 @@ class Writer:
         metrics.LEDGER_COMMIT_CHANGES.observe(len(changes))
         self._committing = None
         self._committed(changes)
-        gathered.done.set_result(None)
+        gathered.end()
         self._changes_since_snapshot += len(changes)
         metrics.LEDGER_SNAPSHOT_CHANGES.set(self._changes_since_snapshot)
         metrics.LEDGER_SETTLING_ONLY.set(self._store.settling_only())
@@ -299,8 +313,8 @@ class Writer:
         if self._failure is None:
             self._failure = error
         for gathered in (self._committing, self._gathering):
-            if gathered is not None and not gathered.done.done():
-                gathered.done.set_exception(LedgerStopped("the ledger's journal failed, and it ends"))
+            if gathered is not None:
+                gathered.end("the ledger's journal failed, and it ends")
         self._wake.set()
 
 
