@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,9 @@ from ambit.kube import NotFound
 from ambit.kube import resources as kinds
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
+from ambit.ledger.audit import AuditedLimits, entry_of
+from ambit.ledger.journal.sources import source_of
+from ambit.ledger.records import RecordKind
 from ambit.telemetry.reasons import SessionEnd
 from tests.control.rig import Json, Rig, ready_reason, stamp
 
@@ -115,6 +119,23 @@ async def test_a_budget_with_less_left_than_calls_need_says_so_until_there_is_ro
     await rig.until_reason(kinds.BUDGETS, "organisation", "Ready")
     await rig.until_reason(kinds.AGENTS, "coder", "Ready")
     assert isinstance(await call("again", 50_000_000), wire.Granted)
+    await _edit_limits(rig, "organisation", "4")
+    assert _audited_limits(rig, "organisation") == [(1, 2 * 10**9), (3, 4 * 10**9)], "the top-up was generation 2"
+
+
+async def _edit_limits(rig: Rig, budget: str, usd: str) -> None:
+    spec = {"spec": {"limits": [{"window": "Lifetime", "usd": usd}]}}
+    await rig.client.patch(kinds.BUDGETS, budget, spec, rig.namespace)
+    generation = (await rig.client.get(kinds.BUDGETS, budget, rig.namespace))["metadata"]["generation"]
+    await rig.until(kinds.BUDGETS, budget, lambda obj: obj["status"]["observedGeneration"] == generation)
+
+
+def _audited_limits(rig: Rig, budget: str) -> list[tuple[int, int]]:
+    """Of each change of the Budget's only limit: the generation that asked for it, and what it is."""
+    with closing(source_of(str(rig.ledger_folder)).read()) as journal:
+        records = [*journal.records(RecordKind.AUDIT, f"budget/{rig.namespace}/{budget}")]
+    entries = [entry for record in records if isinstance(entry := entry_of(record), AuditedLimits)]
+    return [(entry.generation, entry.limits[0].amount) for entry in entries]
 
 
 def _ready_message(obj: Json) -> tuple[str, str, str]:

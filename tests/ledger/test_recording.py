@@ -1,5 +1,7 @@
 """What the tree has recorded beside its changes: the audit, and what was spent in windows that ended."""
 
+from typing import Any
+
 import pytest
 
 from ambit.ledger import snapshot, wire
@@ -45,6 +47,8 @@ from tests.ledger.builders import (
     tokens,
 )
 
+DAY, TOKENS = a_limit(10, Window.DAY), a_limit(9, Window.DAY, Resource.TOKENS)
+
 
 def audit_of(ledger: Ledger) -> list[Record]:
     """The records of the audit, after the head of the tree has vouched for them."""
@@ -79,9 +83,50 @@ def test_limits_removals_and_top_ups_are_audited_when_they_change_something() ->
     ledger.remove(TEAM)
     ledger.remove(TEAM)
     changed = [entry for path, entry in entries(ledger, AuditedLimits) if path == TEAM]
-    assert changed == [AuditedLimits((a_limit(10, Window.DAY),), "Etc/UTC", parent=ORGANISATION)] * 2
+    assert changed == [AuditedLimits((a_limit(10, Window.DAY),), "Etc/UTC", parent=ORGANISATION)]
     assert entries(ledger, AuditedTopUp) == [(TEAM, AuditedTopUp("a", Window.DAY, Resource.MODEL_CALLS, 5))]
     assert entries(ledger, AuditedRemoval) == [(TEAM, AuditedRemoval())]
+
+
+@pytest.mark.parametrize(
+    ("terms", "recorded"),
+    [
+        ({"limits": (TOKENS, DAY)}, False),
+        ({"warn_at": (50, 80)}, False),
+        ({"top_ups": (TopUp("a", Window.DAY, Resource.MODEL_CALLS, 5),)}, False),
+        ({"generation": 8}, False),
+        ({"limits": (DAY,)}, True),
+        ({"limits": (DAY, a_limit(8, Window.DAY, Resource.TOKENS))}, True),
+        ({"concurrent_sessions": 3}, True),
+        ({"enforcement": Enforcement.SHADOW}, True),
+        ({"when_exhausted": wire.WhenExhausted.TERMINATE}, True),
+        ({"holds": wire.HoldPolicy.FULL}, True),
+        ({"time_zone": "Europe/Berlin"}, True),
+    ],
+)
+def test_an_edit_that_changes_no_limit_leaves_no_record_of_limits(terms: dict[str, Any], recorded: bool) -> None:
+    ledger = a_ledger(DAY, TOKENS)
+    before = len(entries(ledger, AuditedLimits))
+    whole: dict[str, Any] = {"limits": (DAY, TOKENS), "parent": ORGANISATION, **terms}
+    assert ledger.do(wire.PutAccount(TEAM, **whole), "operator") == wire.AccountPut()
+    assert len(entries(ledger, AuditedLimits)) - before == recorded
+
+
+def test_an_agents_limits_of_its_users_are_recorded_when_they_change() -> None:
+    ledger = a_ledger()
+    before = len(entries(ledger, AuditedLimits))
+    for users in ((DAY, TOKENS), (TOKENS, DAY), (DAY,)):
+        ledger.do(wire.PutAccount(AGENT, (), TEAM, user_limits=users), "operator")
+    assert len(entries(ledger, AuditedLimits)) - before == 2
+
+
+def test_a_record_of_limits_says_which_generation_of_its_object_asked_for_them() -> None:
+    ledger = a_ledger()
+    ledger.do(wire.PutAccount(TEAM, (DAY,), ORGANISATION, generation=7), "operator")
+    assert entries(ledger, AuditedLimits)[-1] == (
+        TEAM,
+        AuditedLimits((DAY,), "Etc/UTC", parent=ORGANISATION, generation=7),
+    )
 
 
 def test_all_that_an_account_is_put_with_is_audited() -> None:

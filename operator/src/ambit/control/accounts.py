@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from ambit.ledger import wire
 from ambit.ledger.amounts import Limit, Resource, Window
 from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerError, LedgerUnavailable
@@ -50,15 +52,18 @@ class Accounts:
         self._held.clear()
         self._failed.clear()
 
-    async def put(self, account: Account, time_zone: str) -> bool | Parentless:
-        """Puts the account if it is not held so; whether that was needed. Raises LedgerUnavailable, LedgerError."""
+    async def put(self, account: Account, time_zone: str, generation: int) -> bool | Parentless:
+        """Puts the account if it is not held so; whether that was needed. Raises LedgerUnavailable, LedgerError.
+
+        `generation`: that of the object which says so, for the ledger's audit.
+        """
         operation = put_operation(account, time_zone)
         if self._held.get(account.path) == operation:
             return False
         if account.parent is not None and account.parent not in self._held:
             return Parentless(account.parent, account.parent in self._failed)
         try:
-            await self._ledger.put_account(operation)
+            await self._ledger.put_account(msgspec.structs.replace(operation, generation=generation))
         except (LedgerUnavailable, LedgerError) as refused:
             self._failed.add(account.path)
             if not isinstance(refused, AccountUnknown):

@@ -22,10 +22,12 @@ ENFORCED = Enforcement(holds=True, reason=Progress.ENFORCED)
 NOT_ACCEPTED = Enforcement(holds=False, reason=Progress.ACCOUNT_PENDING, message="it is not accepted")
 
 
-async def enforce(world: World, accounts: Accounts, account: Account, time_zone: str) -> Enforcement | None:
+async def enforce(
+    world: World, accounts: Accounts, account: Account, time_zone: str, generation: int
+) -> Enforcement | None:
     """Puts the account, if it has to be. None: the account above comes in a moment, and whoever waits is told then."""
     try:
-        put = await accounts.put(account, time_zone)
+        put = await accounts.put(account, time_zone, generation)
     except LedgerUnavailable as away:
         return Enforcement(holds=False, reason=Progress.LEDGER_AWAY, message=str(away))
     except LedgerError as wrong:

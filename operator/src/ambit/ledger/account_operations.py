@@ -1,5 +1,7 @@
 """Putting, removing and correcting the accounts of Budgets and Agents. The operator's alone."""
 
+import msgspec
+
 from ambit.api.time_zones import is_time_zone
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
@@ -52,12 +54,33 @@ def put(step: Step, op: wire.PutAccount) -> wire.AccountPut | wire.ErrorResult:
         return absurd
     allowance = _allowance(op)
     if account is None or account.removed or (account.allowance, account.zone) != (allowance, op.time_zone):
+        before = None if account is None or account.removed else _bounding(account.allowance, account.zone)
         step.record(changes.AccountChanged(step.now_ms, op.path, op.parent, allowance, op.time_zone))
-        step.audit(op.path, _audited(op, allowance))
+        if before != _bounding(allowance, op.time_zone):
+            step.audit(op.path, _audited(op, allowance))
         account = step.state.accounts[op.path]
         top_up(step, account, op.top_ups)
         warn(step, (account,))
     return wire.AccountPut()
+
+
+def _bounding(allowance: Allowance, zone: str) -> tuple[Allowance, str]:
+    """What decides how much an account allows, in whatever order it was written. Top-ups have records of their own, and
+    a warning bounds nothing.
+    """
+    users = allowance.user_limits
+    plain = msgspec.structs.replace(
+        allowance,
+        limits=_sorted(allowance.limits),
+        user_limits=None if users is None else _sorted(users),
+        warn_at=(),
+        top_ups=(),
+    )
+    return plain, zone
+
+
+def _sorted(limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
+    return tuple(sorted(limits, key=lambda limit: (limit.window, limit.resource)))
 
 
 def _audited(op: wire.PutAccount, allowance: Allowance) -> AuditedLimits:
@@ -72,6 +95,7 @@ def _audited(op: wire.PutAccount, allowance: Allowance) -> AuditedLimits:
         parent=op.parent,
         warn_at=allowance.warn_at,
         holds=allowance.holds,
+        generation=op.generation,
     )
 
 

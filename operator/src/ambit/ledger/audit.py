@@ -72,6 +72,8 @@ class AuditedLimits(Entry, frozen=True, tag="Limits"):
     parent: str | None = None
     warn_at: tuple[int, ...] = ()
     holds: HoldPolicy = HoldPolicy.PROGRESSIVE
+    generation: int = 0
+    """The generation of the Budget or Agent that it was asked for by; 0: it was not said."""
 
 
 class AuditedRemoval(Entry, frozen=True, tag="Removal"):

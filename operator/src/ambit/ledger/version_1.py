@@ -24,7 +24,7 @@ _FIELDS: Final[dict[str, frozenset[str]]] = {
     "sessions": frozenset({"under", "state"}),
 }
 _LEFT_OUT: Final[dict[str, frozenset[str]]] = {
-    "putAccount": frozenset({"warnAt"}),  # nobody is warned meanwhile
+    "putAccount": frozenset({"warnAt", "generation"}),  # nobody is warned meanwhile, nor told which one asked
     "open": frozenset({"user", "labels"}),  # an Agent has no limits by user there; usage is not told apart by label
 }
 _AMOUNTS: Final = ("want", "atLeast", "used")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from ambit.ledger.amounts import MAX_AMOUNT, Amount, Limit, Resource, Window
+from ambit.ledger.amounts import MAX_AMOUNT, Amount, Count, Limit, Resource, Window
 from ambit.ledger.wire.vocabulary import (
     AccountPath,
     Enforcement,
@@ -50,6 +50,8 @@ class PutAccount(Operation, frozen=True, tag="putAccount"):
     holds: HoldPolicy = HoldPolicy.PROGRESSIVE
     user_limits: tuple[Limit, ...] | None = None
     """Of an Agent: each user's sessions get an account of their own between the Agent and them, with these limits."""
+    generation: Count = 0
+    """The generation of the Budget or Agent that says so, for the audit alone; 0: none is named."""
 
 
 class RemoveAccount(Operation, frozen=True, tag="removeAccount"):

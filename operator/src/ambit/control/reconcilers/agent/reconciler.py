@@ -31,7 +31,7 @@ class AgentReconciler:
             await self._accounts.remove(agent_path(*key))
             return None
         verdict = judge_agent(agent, self._world.facts())
-        enforcement = await self._enforce(verdict)
+        enforcement = await self._enforce(agent, verdict)
         agent = self._world.agents.items.get(key)
         if agent is None:
             return 0.0  # deleted meanwhile
@@ -41,11 +41,11 @@ class AgentReconciler:
         await self._writer.status(self._kind, agent, agent.status, status)
         return None if enforcement.holds or not isinstance(verdict, Allowed) else RETRY_S
 
-    async def _enforce(self, verdict: Verdict) -> Enforcement | None:
+    async def _enforce(self, agent: Agent, verdict: Verdict) -> Enforcement | None:
         if not isinstance(verdict, Allowed) or verdict.account is None:
             return NOT_ACCEPTED
         zone = self._world.budgets.items[verdict.policy.budget].spec.time_zone
-        return await enforce(self._world, self._accounts, verdict.account, zone)
+        return await enforce(self._world, self._accounts, verdict.account, zone, agent.metadata.generation)
 
     def _snapshot(self, agent: Agent, verdict: Verdict, enforcement: Enforcement) -> Snapshot:
         sandboxes = self._world.sandboxes_of(agent.key)

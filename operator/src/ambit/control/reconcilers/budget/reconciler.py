@@ -45,4 +45,4 @@ class BudgetReconciler:
         if not isinstance(verdict, BudgetAccepted):
             return NOT_ACCEPTED
         zone = verdict.account.time_zone or budget.spec.time_zone
-        return await enforce(self._world, self._accounts, verdict.account, zone)
+        return await enforce(self._world, self._accounts, verdict.account, zone, budget.metadata.generation)
