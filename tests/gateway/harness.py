@@ -20,13 +20,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from google import genai
 from google.genai import types as genai_types
 
-from ambit.gateway import data_plane
+from ambit.api.base import ObjectKey
+from ambit.gateway import bounds, data_plane
+from ambit.gateway.models.openai_chat import OpenAIChat
+from ambit.gateway.server.http import Request
 from ambit.gateway.server.limits import Limits
 from ambit.kube import Identity
 from ambit.kube.reviews import POD_NAME_EXTRA, POD_UID_EXTRA
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.ledger.client import LedgerClient
+from ambit.policy.routes import bind_models
 from tests.gateway.world import StaticWorld, a_route, an_agent
 from tests.ledger import server as ledger_server
 from tests.model_server.server import ModelServer, Received
@@ -141,6 +145,15 @@ class Tenant:
         while len(self.received) < count:
             await self.gateway.models.next_arrival()
         return self.received
+
+    def held_for(self, model: str, max_tokens: int) -> Amount:
+        """What the gateway holds for a call of this model that says `hello`, in OpenAI's chat format."""
+        facts = self.gateway.world.facts
+        agent = facts.agents[ObjectKey(self.namespace, "researcher")]
+        route = bind_models(agent.spec.models, self.namespace, facts)[0][model].backends[0]
+        body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": max_tokens}
+        call = OpenAIChat().parse(Request("POST", "/", (), msgspec.json.encode(body)))
+        return bounds.bound(call, route).want
 
     async def usage(self, path: str | None = None) -> wire.Usage:
         return await self.gateway.ledger.usage(wire.GetUsage(path or self.session()))

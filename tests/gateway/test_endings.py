@@ -13,15 +13,10 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from ambit.api.base import ObjectKey
-from ambit.gateway import bounds
 from ambit.gateway.live_calls import LiveCalls
-from ambit.gateway.models.openai_chat import OpenAIChat
-from ambit.gateway.server.http import Request
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.client import Held
-from ambit.policy.routes import bind_models
 from tests.gateway import harness
 from tests.gateway.harness import Gateway, Tenant, calls
 from tests.latency import within_ms
@@ -29,14 +24,6 @@ from tests.ledger import server as ledger_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
-
-
-def held_for(tenant: Tenant, model: str, max_tokens: int) -> Amount:
-    """What the gateway holds for `HELLO` to this model."""
-    agent = tenant.gateway.world.facts.agents[ObjectKey(tenant.namespace, "researcher")]
-    route = bind_models(agent.spec.models, tenant.namespace, tenant.gateway.world.facts)[0][model]
-    body = json.dumps({"model": model, "messages": HELLO, "max_tokens": max_tokens}).encode()
-    return bounds.bound(OpenAIChat().parse(Request("POST", "/", (), body)), route).want
 
 
 async def test_usage_that_the_provider_does_not_say_is_charged_with_the_hold(gateway: Gateway) -> None:
@@ -49,7 +36,7 @@ async def test_usage_that_the_provider_does_not_say_is_charged_with_the_hold(gat
             await client.chat.completions.create(model=model, messages=HELLO, max_tokens=50)
             stream = await client.chat.completions.create(model=model, messages=HELLO, max_tokens=50, stream=True)
             assert [chunk async for chunk in stream]
-            expected = expected + held_for(tenant, model, 50) + held_for(tenant, model, 50)
+            expected = expected + tenant.held_for(model, 50) + tenant.held_for(model, 50)
     assert (await tenant.settled()).spent == expected
 
 
@@ -63,7 +50,7 @@ async def test_an_answer_that_breaks_off_is_charged_with_the_hold_and_seen_as_br
     async with httpx.AsyncClient(base_url=gateway.sandbox_url, headers=headers) as client:
         with pytest.raises(httpx.RemoteProtocolError):
             await client.post("/openai/v1/chat/completions", json=body)
-    assert (await tenant.settled()).spent == held_for(tenant, "broken", 50)
+    assert (await tenant.settled()).spent == tenant.held_for("broken", 50)
 
 
 REFUSED = [400, 403, 404, 413, 422, 429, 529]
@@ -102,7 +89,7 @@ async def test_a_failure_of_the_provider_is_charged_since_nobody_knows_what_it_b
     async with tenant.openai(await tenant.open(), max_retries=0) as client:
         with pytest.raises(openai.InternalServerError):
             await client.chat.completions.create(model="failing", messages=HELLO, max_tokens=50)
-    assert (await tenant.settled()).spent == held_for(tenant, "failing", 50)
+    assert (await tenant.settled()).spent == tenant.held_for("failing", 50)
 
 
 async def test_a_provider_that_cannot_be_reached_costs_nothing(gateway: Gateway) -> None:
@@ -133,7 +120,7 @@ async def test_a_client_that_goes_away_pays_the_hold_where_the_provider_goes_on(
         stream = await client.chat.completions.create(model="endless", messages=HELLO, stream=True, max_tokens=50)
         await anext(aiter(stream))
         await stream.close()
-    assert (await tenant.settled()).spent == held_for(tenant, "endless", 50)
+    assert (await tenant.settled()).spent == tenant.held_for("endless", 50)
     await tenant.received[0].gone.wait()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import tracemalloc
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ambit.gateway.server.limits import Limits
+from ambit.gateway.server.limits import BodyMemory, Limits
+from ambit.gateway.server.parser import RequestParser
 from tests.gateway import harness
 from tests.gateway.harness import Gateway, Tenant
 
@@ -44,6 +46,10 @@ class Connection:
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         return Answer(int(head[0].split(" ")[1]), headers, body)
+
+    async def rest(self) -> bytes:
+        """All up to the connection's end."""
+        return await self._reader.read()
 
     async def closed(self) -> bool:
         """Whether the gateway closes the connection, with nothing more to say."""
@@ -105,6 +111,8 @@ SMUGGLED = {
     "an empty header name": POST + HOST + b": x\r\n\r\n",
     "an expectation that nobody knows": POST + HOST + b"Expect: 200-maybe\r\nContent-Length: 0\r\n\r\n",
     "bytes outside ASCII in the target": "GET /ü HTTP/1.1\r\n".encode() + HOST + b"\r\n",
+    "a chunk extension without end": POST + HOST + CHUNKED + b"\r\n1;" + b"a" * 400_000,
+    "a trailer without end": POST + HOST + CHUNKED + b"\r\n0\r\nX-A: " + b"a" * 400_000,
     "not HTTP at all": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 }
 
@@ -119,6 +127,89 @@ async def test_what_has_more_than_one_reading_is_refused_and_ends_the_connection
         assert (answer.status, answer.headers["x-ambit-reason"]) == (400, "Malformed")
         assert answer.headers["x-should-retry"] == "false"
         assert await connection.closed()
+
+
+def chat(content: bytes) -> bytes:
+    return b'{"model":"smart","messages":[{"role":"user","content":%b}]}' % content
+
+
+BODIES = {
+    "nothing": b"",
+    "no JSON": b"hello",
+    "two documents": CALL + CALL,
+    "a list": b"[" + CALL + b"]",
+    "half a document": CALL[:-1],
+    "bytes that are not UTF-8": chat(b'"\xff\xfe"'),
+    "an overlong encoding": chat(b'"\xc0\xaf"'),
+    "half of a surrogate pair": chat(b'"\\ud800"'),
+    "a surrogate in UTF-8": chat(b'"\xed\xa0\x80"'),
+    "UTF-16": CALL.decode().encode("utf-16"),
+    "a byte order mark": b"\xef\xbb\xbf" + CALL,
+    "another model behind the first": CALL.replace(b"{", b'{"model":"dear",', 1),
+    "another model in other letters": CALL.replace(b"{", b'{"Model":"dear",', 1),
+    "an escaped name behind the first": CALL.replace(b"{", b'{"mod\\u0065l":"dear",', 1),
+    "two limits": CALL.replace(b"{", b'{"max_tokens":5,"max_tokens":5000,', 1),
+    "two contents": chat(b'"a","content":"b"'),
+    "lists a thousand deep": chat(b"[" * 1000 + b"]" * 1000),
+    "lists a million deep": chat(b"[" * 1_000_000 + b"]" * 1_000_000),
+    "objects a hundred thousand deep": chat(b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
+    "not a number": CALL.replace(b"{", b'{"temperature":NaN,', 1),
+    "infinity": CALL.replace(b"{", b'{"temperature":1e999,', 1),
+    "a number of a million digits": CALL.replace(b"{", b'{"seed":' + b"9" * 1_000_000 + b",", 1),
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+async def test_a_body_that_two_readers_could_read_differently_is_refused_and_nothing_is_sent(
+    gateway: Gateway, body: bytes
+) -> None:
+    tenant = await gateway.tenant()
+    async with connected(gateway) as connection:
+        connection.send(a_call(await tenant.open(), body))
+        answer = await connection.answer()
+        assert (answer.status, answer.headers["x-ambit-reason"]) in {(400, "Malformed"), (403, "FeatureNotBounded")}
+        connection.send(b"HEAD / HTTP/1.1\r\n" + HOST + b"\r\n")  # where a request ends was never in doubt
+        assert (await connection.answer()).status == 200
+    assert tenant.received == []
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"zstd", b"identity, gzip", b"aws-chunked"])
+async def test_a_compressed_body_is_refused_with_what_to_send(gateway: Gateway, coding: bytes) -> None:
+    tenant = await gateway.tenant()
+    async with connected(gateway) as connection:
+        connection.send(a_call(await tenant.open(), extra=b"Content-Encoding: " + coding + b"\r\n"))
+        answer = await connection.answer()
+        assert (answer.status, answer.headers["x-ambit-reason"]) == (415, "Malformed")
+        assert "send the body as it is, without Content-Encoding" in answer.body.decode()
+        assert await connection.closed()
+    assert tenant.received == []
+
+
+async def test_http_1_0_is_served_up_to_the_connections_end(gateway: Gateway) -> None:
+    tenant = await gateway.tenant()
+    token = await tenant.open()
+    call = a_call(token, CALL.replace(b"{", b'{"stream":true,', 1)).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+    async with connected(gateway) as connection:
+        connection.send(call)
+        answer = await connection.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        assert "transfer-encoding" not in answer.headers
+        assert (await connection.rest()).endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_body_in_small_chunks_takes_no_more_memory_than_it_has_bytes() -> None:
+    memory = BodyMemory(2**30)
+    parser = RequestParser(Limits(), memory)
+    parser.feed(POST + HOST + CHUNKED + b"\r\n")
+    tracemalloc.start()
+    try:
+        for _ in range(100):
+            parser.feed(b"2\r\nab\r\n" * 1000)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert memory.used_bytes == 200_000
+    assert taken < 2 * memory.used_bytes
 
 
 async def test_a_second_request_in_the_same_breath_is_not_served(gateway: Gateway) -> None:

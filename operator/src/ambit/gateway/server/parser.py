@@ -2,7 +2,8 @@
 
 httptools (llhttp) already refuses Content-Length beside Transfer-Encoding, either of them twice or malformed, folded
 header lines, bare CR or LF, white space before a colon, and bad chunk sizes; a table of tests keeps it so. What it lets
-pass is refused here: codings besides `chunked`, chunked in HTTP/1.0, HTTP/0.9, trailers, upgrades, no Host or two.
+pass is refused here: codings besides `chunked`, chunked in HTTP/1.0, HTTP/0.9, trailers, upgrades, no Host or two,
+compressed bodies, and framing (chunk extensions, a trailer's line) that goes on without a byte of body.
 """
 
 from typing import Final
@@ -14,7 +15,7 @@ from ambit.gateway.server.limits import BodyMemory, Limits
 
 
 class BadRequest(Exception):
-    """A request that is not served; the connection is closed after the answer. `status` is 400, 413, 431 or 503."""
+    """A request that is not served; the connection is closed after the answer. `status`: 400, 413, 415, 431 or 503."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -22,6 +23,7 @@ class BadRequest(Exception):
         self.message = message
 
 
+CONTENT_ENCODING: Final = b"content-encoding"
 BODY_MEMORY_FULL: Final = "the gateway holds as many request bodies as its memory allows; try again"
 
 
@@ -38,8 +40,9 @@ class RequestParser:
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
-        self._body: list[bytes] = []
+        self._body = bytearray()  # in one piece: a body of small chunks takes no more memory than it counts for
         self._body_bytes = 0
+        self._unframed_bytes = 0
         self._refusal: BadRequest | None = None
         self.started = False
         self.head_complete = False
@@ -60,6 +63,7 @@ class RequestParser:
         """Raises BadRequest."""
         if not self.head_complete:
             self._head_bytes += len(data)
+        self._unframed_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -75,6 +79,8 @@ class RequestParser:
             raise self._refusal
         if not self.head_complete and self._head_bytes > self._limits.head_bytes:
             raise BadRequest(431, self._head_too_large)
+        if self.head_complete and self.request is None and self._unframed_bytes > self._limits.head_bytes:
+            raise BadRequest(400, "chunk extensions and trailers are not read; send the body in plain chunks")
 
     def release(self) -> None:
         """Gives back the memory that the body counted for."""
@@ -106,6 +112,7 @@ class RequestParser:
         if self.request is not None:
             return
         self.head_complete = True
+        self._unframed_bytes = 0
         self.keep_alive = self._parser.should_keep_alive()
         version = self._parser.get_http_version()
         self.http_1_0 = version == "1.0"
@@ -114,21 +121,21 @@ class RequestParser:
     def on_body(self, body: bytes) -> None:
         if self.request is not None or self._refusal is not None:
             return
+        self._unframed_bytes = 0
         if self._body_bytes + len(body) > self._limits.body_bytes:
             self._refuse(413, f"the request's body is larger than {self._limits.body_bytes} bytes")
         elif not self._memory.take(len(body)):
             self._refuse(503, BODY_MEMORY_FULL)
         else:
             self._body_bytes += len(body)
-            self._body.append(body)
+            self._body += body
 
     def on_message_complete(self) -> None:
         if self.request is not None or self._refusal is not None:
             return
         method = self._parser.get_method().decode("ascii")
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self.request = Request(method, self._url.decode("ascii"), tuple(self._headers), bytes(self._body))
         self._body.clear()
-        self.request = Request(method, self._url.decode("ascii"), tuple(self._headers), body)
 
     # -- what httptools lets pass ----------------------------------------
     def _check_head(self, version: str, method: bytes) -> None:
@@ -147,6 +154,8 @@ class RequestParser:
             self._refuse(400, "the only transfer coding is `chunked`, in HTTP/1.1")
         elif b"upgrade" in names and method != b"CONNECT":
             self._refuse(400, "protocol upgrades are not offered; send the request without an Upgrade header")
+        elif any(value.lower() not in (b"", b"identity") for name, value in self._headers if name == CONTENT_ENCODING):
+            self._refuse(415, "compressed bodies are not read; send the body as it is, without Content-Encoding")
         else:
             self._check_body_expected()
 

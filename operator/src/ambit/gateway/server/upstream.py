@@ -22,6 +22,10 @@ IDLE_S: Final = 4.0
 the closing is charged, since nobody can tell whether it was read."""
 
 
+HEAD_BYTES: Final = 64 * 1024
+"""How much an answer may have without a byte of its body: of heads, chunk extensions, trailers."""
+
+
 class Unreachable(Exception):
     """No connection could be made: nothing was sent."""
 
@@ -188,12 +192,19 @@ class UpstreamConnection(asyncio.Protocol):
         if self._sink is None:  # an answer to nothing
             self.abort()
             return
+        self._unframed_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if isinstance(error, httptools.HttpParserCallbackError):
                 raise
             self._break(f"{self.origin.authority} did not answer in well-formed HTTP/1.1: {error}")
+            return
+        self._check_framing()
+
+    def _check_framing(self) -> None:
+        if self._sink is not None and self._unframed_bytes > HEAD_BYTES:
+            self._break(f"{self.origin.authority} sent {HEAD_BYTES} bytes and more without one of its answer's body")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -207,6 +218,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._break(f"{self.origin.authority} closed the connection before its answer was complete")
 
     # -- httptools -------------------------------------------------------
+    def on_message_begin(self) -> None:
+        if self._sink is None:  # more than the answer: whatever it is, it must not meet the next request
+            self.abort()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._headers_done:  # trailers are dropped
             self._headers.append((name.lower(), value.strip(b" \t")))
@@ -218,11 +233,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers_done = True
         self._keep_alive = self._parser.should_keep_alive()
         names = {name for name, _ in self._headers}
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self._headers):
+            self._break(f"{self.origin.authority} answered in a transfer coding that nobody asked for")
+            return
         self._until_close = not names & {b"content-length", b"transfer-encoding"} and status not in (204, 304)
         if self._sink is not None:
             self._sink.on_head(status, tuple(self._headers))
 
     def on_body(self, body: bytes) -> None:
+        self._unframed_bytes = 0
         if self._sink is not None:
             self._sink.on_body(body)
 
@@ -239,12 +258,15 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers_done = False
         self._keep_alive = False
         self._until_close = False
+        self._unframed_bytes = 0
 
     def _end(self) -> None:
         sink, self._sink = self._sink, None
         self.resume()
         if self._transport is not None:
-            if self._keep_alive and self.usable and not self._transport.get_write_buffer_size():
+            if self._transport.get_write_buffer_size():  # answered before it had read the request, which it never may
+                self._transport.abort()
+            elif self._keep_alive and self.usable:
                 self.put_by()
             else:
                 self._transport.close()
