@@ -14,7 +14,7 @@ import msgspec
 from e2e.bench.ledger import redis_server, servers
 from e2e.bench.ledger.load import Report, Task
 from e2e.bench.ledger.systems import row_locks
-from e2e.bench.machine import LOAD_CORE, SERVER_CORE, device_sync_p50_ms, percentile, pin
+from e2e.bench.machine import LOAD_CORE, SERVER_CORE, Others, device_sync_p50_ms, percentile, pin
 from e2e.cluster import packages
 from e2e.cluster.progress import Progress
 from e2e.postgres import running as running_postgres
@@ -26,6 +26,12 @@ MILLION = 1_000_000
 GROWTH_PAIRS = 50_000
 RECOVERED_SESSIONS = 1000
 RECOVERED_PAIRS = 499_000
+OTHERS_CORES = 0.1
+"""Where the rest of the machine keeps more than this busy, what was measured meanwhile says nothing."""
+LOOK_S = 1.0
+"""How long it looks at the rest of the machine before it begins."""
+LATE_MS = 1.0
+"""So late the load's own processes may begin half of their pairs: a latency has that in it."""
 
 
 @dataclass
@@ -33,11 +39,35 @@ class Figures:
     """What was measured, by its key in the last line."""
 
     values: dict[str, float | None] = field(default_factory=dict[str, float | None])
+    invalid: list[str] = field(default_factory=list[str])
+    """The keys of those that were measured while something else was under way."""
+    _others: Others = field(default_factory=Others)
 
-    def put(self, key: str, value: float | None, note: str = "") -> None:
+    def begin(self) -> None:
+        """From now on is measured what is put next."""
+        self._others = Others()
+
+    def put(self, key: str, value: float | None, note: str = "", disturbed: str = "") -> None:
+        """Prints one, and whether the rest of the machine was quiet since `begin`.
+
+        `disturbed`: what else was in the way, if anything.
+        """
         self.values[key] = None if value is None else round(value, 3)
         shown = "not measured" if value is None else f"{value:,.2f}"
-        click.echo(f"  {key:26} {shown:>14}  {BARS[key]}{'; ' + note if note else ''}")
+        others = self._others.cores()
+        if others > OTHERS_CORES:
+            disturbed = f"others kept {others:.1f} cores busy{'; ' if disturbed else ''}{disturbed}"
+        if disturbed:
+            self.invalid.append(key)
+        said = "; ".join(each for each in (BARS[key], note, disturbed and f"INVALID: {disturbed}") if each)
+        click.echo(f"  {key:26} {shown:>14}  {said}")
+
+    def put_latency(self, key: str, value: float, report: Report, note: str = "") -> None:
+        """Prints a latency of an open loop, beside it how late the load itself was."""
+        late_p50, late_p99 = percentile(report.late_ms, 0.5), percentile(report.late_ms, 0.99)
+        said = f"load late by {late_p50:.2f} ms p50, {late_p99:.2f} p99"
+        disturbed = "the load was late by itself" if late_p50 > LATE_MS else ""
+        self.put(key, value, f"{note}; {said}" if note else said, disturbed)
 
 
 BARS = {
@@ -82,7 +112,11 @@ class Load:
             for number in range(PROCESSES)
         ]
         reports = await asyncio.gather(*(_client_process(task) for task in tasks))
-        return Report(sum(r.pairs for r in reports), [ms for r in reports for ms in r.reserve_ms])
+        return Report(
+            sum(r.pairs for r in reports),
+            [ms for r in reports for ms in r.reserve_ms],
+            [ms for r in reports for ms in r.late_ms],
+        )
 
     async def pairs_per_s(self, system: str, address: str) -> float:
         """At full load."""
@@ -113,9 +147,9 @@ async def sqlite(folder: Path, load: Load, figures: Figures) -> float:
         syncs = (ledger.commits() - before) / (load.warm_up_s + load.measured_s)
         full = report.pairs / load.measured_s
         figures.put("sqlite_pairs_per_s", full, f"{syncs:.0f} syncs a second")
-        half = (await load.apply("ours", ledger.url, pairs_per_s=full / 2)).reserve_ms
-        figures.put("reserve_p50_over_sync_ms", percentile(half, 0.5) - sync_ms)
-        figures.put("reserve_p99_ms", percentile(half, 0.99))
+        half = await load.apply("ours", ledger.url, pairs_per_s=full / 2)
+        figures.put_latency("reserve_p50_over_sync_ms", percentile(half.reserve_ms, 0.5) - sync_ms, half)
+        figures.put_latency("reserve_p99_ms", percentile(half.reserve_ms, 0.99), half)
     return full
 
 
@@ -126,8 +160,8 @@ async def postgres(folder: Path, load: Load, figures: Figures) -> None:
             await servers.open_sessions(ledger.url, LEAVES)
             full = await load.pairs_per_s("ours", ledger.url)
             figures.put("postgres_pairs_per_s", full)
-            half = (await load.apply("ours", ledger.url, pairs_per_s=full / 2)).reserve_ms
-            figures.put("postgres_p99_ms", percentile(half, 0.99))
+            half = await load.apply("ours", ledger.url, pairs_per_s=full / 2)
+            figures.put_latency("postgres_p99_ms", percentile(half.reserve_ms, 0.99), half)
 
 
 async def beside(folder: Path, load: Load, figures: Figures, ours: float) -> None:
@@ -176,7 +210,7 @@ async def many_accounts(folder: Path, load: Load, figures: Figures, ours: float)
     async with servers.ledger(str(store)) as ledger:
         report = await load.apply("ours", ledger.url, MILLION, ours / 2)
         note = f"started in {ledger.started_in_s:.1f} s over {large['changes']:,.0f} changes"
-        figures.put("million_p99_ms", percentile(report.reserve_ms, 0.99), note)
+        figures.put_latency("million_p99_ms", percentile(report.reserve_ms, 0.99), report, note)
 
 
 async def recovery(folder: Path, figures: Figures) -> None:
@@ -192,12 +226,19 @@ async def recovery(folder: Path, figures: Figures) -> None:
 
 async def measure(folder: Path, load: Load, figures: Figures) -> None:
     """Everything, one after the other."""
+    await asyncio.sleep(LOOK_S)
     figures.put("device_sync_p50_ms", device_sync_p50_ms(folder))
+    figures.begin()
     ours = await sqlite(folder, load, figures)
+    figures.begin()
     await beside(folder, load, figures, ours)
+    figures.begin()
     await holding_ahead(folder, figures)
+    figures.begin()
     await postgres(folder, load, figures)
+    figures.begin()
     await recovery(folder, figures)
+    figures.begin()
     await many_accounts(folder, load, figures, ours)
 
 
@@ -216,7 +257,9 @@ def main(seconds: float, folder: Path | None) -> None:
         asyncio.run(measure(root, Load(seconds / 5, seconds), figures))
     finally:
         shutil.rmtree(root)
-    click.echo(json.dumps(figures.values))
+    if figures.invalid:
+        click.echo(f"not valid, measure again on an idle machine: {', '.join(figures.invalid)}")
+    click.echo(json.dumps({**figures.values, "invalid": figures.invalid}))
 
 
 if __name__ == "__main__":
