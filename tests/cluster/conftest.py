@@ -24,7 +24,7 @@ from tests.cluster.manifests import MODEL_NAMESPACE, a_scripted_model
 Manifest = dict[str, Any]
 AMBIT = str(Path(sys.executable).parent / "ambit")
 POLL_S = 0.2
-GONE_WITHIN_S = 90
+GONE_WITHIN_S = 240
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,21 @@ class Cluster:
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kubectl("get", *arguments, "--output", "json"))
 
-    def wait(self, what: str, condition: Callable[[], bool], within_s: float = 90) -> None:
+    def wait(self, what: str, condition: Callable[[], bool], within_s: float = 240) -> None:
         """Polls until the condition holds; fails with what was waited for."""
         deadline = time.monotonic() + within_s
         while not condition():
             assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
             time.sleep(POLL_S)
 
-    def wait_ready(self, namespace: str, *objects: str, within_s: float = 90) -> None:
+    def wait_ready(self, namespace: str, *objects: str, within_s: float = 240) -> None:
         self.kubectl("wait", "--namespace", namespace, "--for=condition=Ready", f"--timeout={within_s:.0f}s", *objects)
 
     def ambit(self, *arguments: str, kubeconfig: Path | None = None) -> "subprocess.CompletedProcess[str]":
         """One `ambit` command, to its end, whatever its exit code; as the administrator, unless told otherwise."""
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig or self.installed.kubeconfig)}
         return subprocess.run(
-            [AMBIT, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
+            [AMBIT, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=180
         )
 
     def start(self, agent: str, given: str) -> "subprocess.Popen[str]":
@@ -78,7 +78,7 @@ class Cluster:
             text=True,
         )
 
-    def run(self, agent: str, given: str, within_s: float = 120) -> Session:
+    def run(self, agent: str, given: str, within_s: float = 240) -> Session:
         """`ambit run`, to its end."""
         process = self.start(agent, given)
         output, said = process.communicate(timeout=within_s)
@@ -144,6 +144,6 @@ def scripted_model(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -
     # Two that apply what is not there yet both create it, and one of them fails.
     with one_at_a_time(shared_folder(tmp_path_factory), "scripted-model"):
         cluster.kubectl("apply", "--filename", "-", stdin=manifests)
-    cluster.kubectl("rollout", "status", "deployment/scripted", "--namespace", MODEL_NAMESPACE, "--timeout=120s")
+    cluster.kubectl("rollout", "status", "deployment/scripted", "--namespace", MODEL_NAMESPACE, "--timeout=300s")
     service = cluster.get("service", "scripted", "--namespace", MODEL_NAMESPACE)
     return f"{service['spec']['clusterIP']}:8080"

@@ -128,7 +128,7 @@ class Quickstart:
         limit = f'{{"spec":{{"limits":[{{"window":"Day","usd":"{format_usd_nanos(usd_nanos)}"}}]}}}}'
         self.cluster.kubectl("patch", "budget", "team", "--namespace", self.namespace, "--type=merge", "--patch", limit)
 
-    def wait(self, what: str, condition: Callable[[], bool], within_s: float = 90) -> None:
+    def wait(self, what: str, condition: Callable[[], bool], within_s: float = 240) -> None:
         """As `Cluster.wait`; where it fails it tells what the sessions had come to."""
 
         def looked_at() -> bool:

@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.conftest import Cluster, Manifest
 from tests.cluster.manifests import a_pool, a_route, an_agent, an_isolate, code, resource
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 CALLER = """
 export default {
   async fetch(request, env) {
@@ -110,7 +110,7 @@ class TestBudget:
         enforced = "{.status.conditions[?(@.type=='Enforced')].observedGeneration}"
         cluster.kubectl(
             *("wait", "budget/team", "--namespace", namespace),
-            *(f"--for=jsonpath={enforced}=2", "--timeout=60s"),
+            *(f"--for=jsonpath={enforced}=2", "--timeout=240s"),
         )
         assert statuses(calls(cluster, agent, 1)) == [402]
 
@@ -126,7 +126,7 @@ class TestBudget:
             enforced = "{.status.conditions[?(@.type=='Enforced')].observedGeneration}"
             cluster.kubectl(
                 *("wait", "budget/team", "--namespace", namespace),
-                *(f"--for=jsonpath={enforced}={generation}", "--timeout=60s"),
+                *(f"--for=jsonpath={enforced}={generation}", "--timeout=240s"),
             )
         assert statuses(calls(cluster, agent, 2)) == [200, 402]
 
@@ -167,5 +167,5 @@ class TestBudget:
             assert f"concurrentSessions of {where.lower()}/{namespace}/" in second.stderr
         finally:
             first.terminate()
-            first.communicate(timeout=60)
+            first.communicate(timeout=180)
         assert statuses(calls(cluster, agent, 1)) == [200]

@@ -11,7 +11,7 @@ from tests.cluster.conftest import Cluster
 from tests.cluster.killing import kill_component, kill_in_host
 from tests.cluster.quickstart import AGENTS, Quickstart, Running, at_work
 
-pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(900)]
 
 PLENTY_NANOS = 500_000_000
 """A limit of the team that is not reached before the test wants it to be."""
@@ -56,7 +56,7 @@ def go_on(work: Quickstart, *sessions: Running) -> list[Running]:
 
 
 def ends(work: Quickstart, running: Running, *reasons: SessionEnd) -> None:
-    work.wait(f"{running.agent} has ended", lambda: running.has_ended, within_s=60)
+    work.wait(f"{running.agent} has ended", lambda: running.has_ended)
     session = running.session()
     assert session.reason in reasons, session
     assert session.message or session.reason == SessionEnd.COMPLETED, session
@@ -70,7 +70,7 @@ def test_sigkill_of_each_part_during_the_quickstarts_sessions(cluster: Cluster, 
         lost = [work.start(agent) for agent in AGENTS]
         work.wait("both are at work", lambda: all(running.rounds >= 1 for running in lost))
         kill_component(cluster, "gateway")
-        work.wait("both callers are told", lambda: all(running.has_ended for running in lost), within_s=30)
+        work.wait("both callers are told", lambda: all(running.has_ended for running in lost))
         for running in lost:
             assert running.exit_code == 1
             assert "which ends the session" in running.said or "see `ambit sessions`" in running.said, running.said

@@ -14,7 +14,7 @@ import pytest
 from tests.cluster.conftest import Cluster
 from tests.cluster.manifests import a_budget, a_container, a_pool, a_route, an_agent, an_isolate, code
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 PROBE = (Path(__file__).parent / "probe.py").read_text()
 GATEWAY = "tcp://gateway.ambit:8080"
 
@@ -130,7 +130,7 @@ def probed(cluster: Cluster, namespace: str, name: str, wanted: list[str], label
     cluster.apply(namespace, a_plain_pod(name, image, PROBE, json.dumps(wanted), labels))
     try:
         done = "--for=jsonpath={.status.phase}=Succeeded"
-        cluster.kubectl("wait", "--namespace", namespace, done, f"pod/{name}", "--timeout=60s")
+        cluster.kubectl("wait", "--namespace", namespace, done, f"pod/{name}", "--timeout=240s")
         return json.loads(cluster.kubectl("logs", name, "--namespace", namespace))
     finally:
         cluster.kubectl("delete", "pod", name, "--namespace", namespace, "--wait=false")
@@ -223,7 +223,7 @@ def test_a_container_has_no_way_to_be_reached(cluster: Cluster, namespace: str) 
         cluster.wait("it answers", lambda: probed(cluster, namespace, "free", [target])[target] == "reached")
     finally:
         running.terminate()
-        running.communicate(timeout=60)
+        running.communicate(timeout=180)
 
 
 def test_a_sandbox_carries_no_credential_but_its_own(cluster: Cluster, namespace: str) -> None:

@@ -9,7 +9,7 @@ from e2e.install import NAMESPACE, install_chart, uninstall_chart
 from tests.cluster.conftest import Cluster
 from tests.cluster.manifests import a_budget, a_container, a_pool, a_route, an_agent
 
-pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(900)]
 FOR_EVER = "import time\nwhile True: print('working', flush=True); time.sleep(1)"
 
 
@@ -23,7 +23,7 @@ def test_uninstall_ends_everything_and_a_reinstall_remembers(cluster: Cluster, n
     image = cluster.installed.images["ambit-workspace"]
     team = a_budget(limits=[{"window": "Lifetime", "runtime": "1h"}])
     cluster.apply(namespace, team, a_route(), a_pool(), an_agent("busy", a_container(image, "python3", "-c", FOR_EVER)))
-    cluster.wait_ready(namespace, "agent/busy", "sandboxpool/default", within_s=120)
+    cluster.wait_ready(namespace, "agent/busy", "sandboxpool/default")
     session = cluster.start(f"{namespace}/busy", "")
     try:
         cluster.wait(
@@ -31,7 +31,7 @@ def test_uninstall_ends_everything_and_a_reinstall_remembers(cluster: Cluster, n
             lambda: "Running" in cluster.kubectl("get", "pods", "-n", namespace, "-l", "ambit.dev/component=sandbox"),
         )
         uninstall_chart(cluster.installed.kubeconfig, Progress())
-        session.communicate(timeout=60)
+        session.communicate(timeout=180)
     finally:
         session.kill()
         session.wait()
@@ -45,7 +45,7 @@ def test_uninstall_ends_everything_and_a_reinstall_remembers(cluster: Cluster, n
         claim = cluster.get("persistentvolumeclaim", "ambit-ledger", "--namespace", NAMESPACE)
         assert claim["status"]["phase"] == "Bound"
         # The Budget goes while nobody watches, and comes back: the ledger remembers it by its name.
-        cluster.kubectl("delete", "budget", "team", "--namespace", namespace, "--timeout=30s")
+        cluster.kubectl("delete", "budget", "team", "--namespace", namespace, "--timeout=180s")
     finally:
         install_chart(cluster.installed.kubeconfig, cluster.installed.images, Progress())
     cluster.apply(namespace, team)
@@ -55,4 +55,4 @@ def test_uninstall_ends_everything_and_a_reinstall_remembers(cluster: Cluster, n
         limits = cluster.get("budget", "team", "--namespace", namespace)["status"].get("limits", [])
         return any(seconds(usage["spent"]) > 0 for limit in limits for usage in limit["usage"])
 
-    cluster.wait("the runtime that was spent before is still spent", remembered, within_s=60)
+    cluster.wait("the runtime that was spent before is still spent", remembered)

@@ -14,7 +14,7 @@ from e2e.install import NAMESPACE
 from tests.cluster.conftest import Cluster
 from tests.cluster.manifests import a_budget
 
-pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.disruptive, pytest.mark.timeout(900)]
 PAGE = Path(__file__).parents[2] / "docs" / "ledger-storage.md"
 PROCEDURE = "### On Kubernetes, with the embedded journal"
 
@@ -97,8 +97,8 @@ def test_a_lost_journal_is_restored_as_the_page_says(cluster: Cluster, namespace
         # Whatever failed: the next test finds a ledger that admits.
         cluster.kubectl("delete", "pod", "ledger-restore", "-n", NAMESPACE, "--ignore-not-found", "--now")
         cluster.kubectl("scale", "deployment", "ambit-ledger", "-n", NAMESPACE, "--replicas=1")
-        cluster.kubectl("rollout", "status", "deployment/ambit-ledger", "-n", NAMESPACE, "--timeout=120s")
+        cluster.kubectl("rollout", "status", "deployment/ambit-ledger", "-n", NAMESPACE, "--timeout=240s")
         change(cluster, "resume", "--forget", *audited, accepted=(0, 1))
         there = ("exec", "-n", NAMESPACE, "deploy/ambit-ledger", "--")
         cluster.kubectl(*there, "rm", "-rf", "/var/lib/ambit/before-restore")
-    cluster.wait("the Budget shows all of it", lambda: spent() == "2.20", within_s=90)
+    cluster.wait("the Budget shows all of it", lambda: spent() == "2.20")

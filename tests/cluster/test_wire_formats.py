@@ -7,7 +7,7 @@ import pytest
 from tests.cluster.conftest import Cluster
 from tests.cluster.manifests import a_budget, a_pool, a_route, an_agent, an_isolate, code
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 CALLER = """
 const said = [{ role: "user", content: "hello" }];
 const contents = [{ role: "user", parts: [{ text: "hello" }] }];
@@ -51,10 +51,10 @@ def test_each_is_served_and_refused_once_the_budget_is_spent(cluster: Cluster, n
         an_agent("caller", an_isolate(), models=[{"name": name, "routeRef": {"name": name}} for name in providers]),
     )
     cluster.wait_ready(namespace, "budget/team", "agent/caller", *(f"modelroute/{name}" for name in providers))
-    served = cluster.ambit("run", f"{namespace}/caller")
+    served = cluster.ambit("run", f"{namespace}/caller", "")
     assert served.returncode == 0, served.stderr
     seen = json.loads(served.stdout)
     assert seen == {key: [200, None] for key in seen}
     assert len(seen) == CALLS
-    refused = cluster.ambit("run", f"{namespace}/caller")
+    refused = cluster.ambit("run", f"{namespace}/caller", "")
     assert json.loads(refused.stdout) == {key: [402, "LimitExceeded"] for key in seen}

@@ -155,7 +155,7 @@ class Rig:
         none: Json = {"status": "", "reason": "", "message": ""}
         return next((c for c in conditions if c["type"] == condition), none)
 
-    async def until(self, kind: kinds.Resource, name: str, test: Callable[[Json], bool], within_s: float = 20) -> Json:
+    async def until(self, kind: kinds.Resource, name: str, test: Callable[[Json], bool], within_s: float = 90) -> Json:
         """The object once `test` holds of it (an empty one where it is not there)."""
         deadline = time.monotonic() + within_s
         while True:
@@ -167,11 +167,11 @@ class Rig:
                 raise AssertionError(f"not within {within_s} s: {kind.kind} {name}: {obj}\n{log}")
             await asyncio.sleep(0.05)
 
-    async def until_reason(self, kind: kinds.Resource, name: str, reason: str, within_s: float = 20) -> Json:
+    async def until_reason(self, kind: kinds.Resource, name: str, reason: str, within_s: float = 90) -> Json:
         """The object once the reason of its Ready condition is this."""
         return await self.until(kind, name, lambda obj: ready_reason(obj) == reason, within_s)
 
-    async def until_gone(self, kind: kinds.Resource, name: str, within_s: float = 20) -> None:
+    async def until_gone(self, kind: kinds.Resource, name: str, within_s: float = 90) -> None:
         await self.until(kind, name, lambda obj: not obj, within_s)
 
     async def a_budget(self, name: str = "default", **spec: Any) -> None:

@@ -8,7 +8,7 @@ from ambit.control.drain import drain
 from ambit.kube import resources as kinds
 from tests.control.rig import Rig, stamp
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
 
 async def test_a_pod_that_the_operator_did_not_stop_is_given_its_grace_and_waited_for(rig: Rig) -> None:

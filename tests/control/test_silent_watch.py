@@ -18,7 +18,7 @@ from ambit.kube import resources as kinds
 from ambit.ledger.wire import GetUsage
 from tests.control.rig import Json, Rig, ready_reason, stamp
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400), pytest.mark.asyncio(loop_scope="module")]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from tests.e2e_cluster import machine_state
 from tests.e2e_cluster.machine_state import MachineState
 
 NAME, OTHER = "ambit-self-a", "ambit-self-b"
-DEADLINE_S = 60
+DEADLINE_S = 180
 CONTROL_PLANE = Wanted(nodes=0, fake_nodes=0)
 
 

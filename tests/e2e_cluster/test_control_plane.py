@@ -19,7 +19,7 @@ from tests.e2e_cluster.own_cluster import CONTROL_PLANE, DEADLINE_S, NAME, OTHER
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.machine,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="the embedded cluster needs root"),
 ]
 # etcd for clients and peers, apiserver, controller-manager, scheduler.

@@ -26,7 +26,7 @@ from tests.e2e_cluster.own_cluster import DEADLINE_S, NAME, kubectl, running, th
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.machine,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="the embedded cluster needs root"),
 ]
 RUNTIMES = ("runc", "gvisor")

@@ -18,7 +18,7 @@ from tests.e2e_cluster.own_cluster import CONTROL_PLANE, DEADLINE_S, NAME, kubec
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.machine,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(os.geteuid() != 0, reason="the embedded cluster needs root"),
 ]
 

@@ -15,7 +15,7 @@ from tests.ledger.server import Server, start
 
 PROBE_S = 0.05
 PROBE_TIMEOUT_S = 0.5
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 90.0
 
 
 async def is_ready(http: aiohttp.ClientSession, server: Server) -> bool:

@@ -21,6 +21,10 @@ CONTROL_NAMESPACE: Final = "ambit-system"
 GATEWAY_PORT: Final = 8443
 GATEWAY_SELECTOR: Final = f"{COMPONENT_LABEL}={GATEWAY_COMPONENT}"
 ANSWER_TIMEOUT_S: Final = 60.0
+SILENCE_S: Final = 60.0
+"""The gateway says at least every 15 s that a session's stream lives, also while the agent is silent. A port-forward
+may outlive the pod that it led to, and then nobody ever says anything.
+"""
 
 
 class GatewayClient:
@@ -55,8 +59,8 @@ class GatewayClient:
             body["user"] = user
         if labels:
             body["labels"] = labels
-        # A session may be silent for as long as it likes; its bounds end it.
-        timeout = aiohttp.ClientTimeout(total=None)
+        # A session may run for as long as its bounds let it.
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=SILENCE_S)
         try:
             async with self._session.post(self._url + path, json=body, timeout=timeout) as answer:
                 await _accepted(answer)
