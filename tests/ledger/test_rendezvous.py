@@ -34,6 +34,17 @@ def test_one_that_joins_only_takes(members: list[str], number: int) -> None:
     assert all(now in (then, new) for then, now in zip(before, after, strict=True))
 
 
+@given(urls.filter(lambda members: len(members) > 1), st.data())
+def test_what_one_cannot_write_another_does_and_nothing_else_moves(members: list[str], data: st.DataObject) -> None:
+    unable = data.draw(st.sampled_from(members))
+    left = data.draw(st.frozensets(st.integers(0, PARTITIONS - 1)))
+    before, after = choices(PARTITIONS, members), choices(PARTITIONS, members, {unable: left})
+    for number, (then, now) in enumerate(zip(before, after, strict=True)):
+        assert (now != unable) if number in left else (now == then)
+    nobody = dict.fromkeys(members, left)
+    assert choices(PARTITIONS, members, nobody) == before, "somebody has to try"
+
+
 def test_the_shares_are_even() -> None:
     counted = Counter(
         first_choice(partition, [f"http://l-{number}" for number in range(5)]) for partition in range(5000)

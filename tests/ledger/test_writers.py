@@ -15,6 +15,7 @@ from ambit.ledger.journal.postgres import PostgresSource
 from ambit.ledger.journal.postgres_partitions import PostgresPartitions
 from ambit.ledger.journal.postgres_schema import schema_of
 from tests.ledger.postgres_servers import PostgresCluster, postgres
+from tests.ledger.replicas import is_ready
 from tests.ledger.spread import ONE, all_of_it, busiest, going_on, trees_in
 from tests.ledger.writers import HANG_S, PARTITIONS, until, writers
 
@@ -53,8 +54,10 @@ async def test_an_account_stays_in_the_tree_in_which_it_was_made(cluster: Postgr
                 await operator.put_account(wire.PutAccount(first.agent, parent=second.budget))
             await operator.put_account(wire.PutAccount(first.agent, parent=first.budget))
             inside = wire.Open("session/n/sub", second.session, 3_600_000, agent=first.agent)
-            with pytest.raises(AccountInOtherTree):
+            with pytest.raises(AccountInOtherTree, match="or open it with the Agent as its parent"):
                 await operator.open(inside)
+            itself = wire.Open("session/n/sub", first.agent, 3_600_000)
+            assert isinstance(await operator.open(itself), wire.Opened)
 
 
 async def test_a_hold_with_a_name_is_found_by_who_did_not_make_it(cluster: PostgresCluster, tmp_path: Path) -> None:
@@ -146,6 +149,40 @@ async def test_one_that_was_stopped_for_longer_than_every_timeout_is_fenced(
         await found.settled(found.servers)  # it is alive again, and gets its share back
         assert [await tree.counted(client) for tree in trees] == [(calls, 0)] * PARTITIONS
         assert mine <= await found.written(stopped)
+
+
+DENIED = """
+CREATE FUNCTION denied() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN IF session_user = '{role}' THEN RAISE EXCEPTION 'this one may not'; END IF; RETURN NEW; END $$;
+CREATE TRIGGER denied BEFORE UPDATE ON {schema}.ledger FOR EACH ROW EXECUTE FUNCTION denied()
+"""
+"""One of two ledgers cannot write a partition any more, for as long as both live."""
+
+
+async def test_one_that_cannot_write_a_partition_leaves_it_to_another_that_can(
+    cluster: PostgresCluster, tmp_path: Path
+) -> None:
+    roles = ("one", "two")
+    for role in roles:
+        cluster.primary.sql(f"CREATE ROLE {role} SUPERUSER LOGIN")
+    addresses = [cluster.address().replace("//postgres@", f"//{role}@") for role in roles]
+    async with writers(tmp_path, addresses[0], count=1) as found, found.client() as client:
+        trees = await trees_in(found, calls=4)
+        found.store = addresses[1]
+        await found.join()
+        await found.settled(found.servers)
+        weak = found.choice(0, found.servers)
+        (able,) = [server for server in found.servers if server is not weak]
+        mine = await found.written(weak)
+        cluster.primary.sql(DENIED.format(role=roles[found.servers.index(weak)], schema=schema_of(0)))
+
+        async def is_left() -> bool:
+            return 0 in await found.written(able) and await found.written(weak) == mine - {0}
+
+        await until(is_left, "the other writes what this one cannot, and this one the rest of its own")
+        assert [await tree.call(client) for tree in trees] == [True] * PARTITIONS
+        assert "it cannot write a partition, and leaves it to the others" in found.log(weak)
+        assert await is_ready(found.http, weak)
 
 
 async def test_kills_are_told_by_whoever_writes_and_after_a_takeover_too(

@@ -92,7 +92,8 @@ LEDGER_OPERATIONS = Counter(
 LEDGER_REFUSALS = Counter(
     "ambit_ledger_refusals_total",
     "Holds that were not granted: result is Refused (final) or Wait; kind is that of the account in the way. Shadow: "
-    "it was granted, and an account in Shadow would have refused it.",
+    "it was granted, and an account in Shadow would have refused it. Not exactly once: what a gateway refused in the "
+    "ledger's place counts twice where the answer to its count was lost, and not where it died within the second.",
     ["result", "reason", "kind", "window", "resource"],
 )
 BUDGET_REFUSALS = Counter(
@@ -130,9 +131,16 @@ LEDGER_COMMIT_SECONDS = Histogram(
 LEDGER_COMMIT_CHANGES = Histogram(
     "ambit_ledger_commit_changes", "How many changes shared one commit.", buckets=(1, 2, 5, 10, 25, 50, 100, 250, 1000)
 )
-LEDGER_EPOCH = Gauge("ambit_ledger_epoch", "Which writer of its journal this ledger is or was: each has a higher one.")
+LEDGER_EPOCH = Gauge(
+    "ambit_ledger_epoch",
+    "Which writer of its journal this ledger is or was: each has a higher one. Of partitions: of the one taken last.",
+)
 LEDGER_WRITER = Gauge(
     "ambit_ledger_writer", "How many journals this ledger writes: 0 while it stands by; of partitions, its share."
+)
+LEDGER_UNABLE = Gauge(
+    "ambit_ledger_given_up_partitions",
+    "Partitions that this ledger leaves to the others for ten minutes, because it tried and could not write them.",
 )
 LEDGER_FOLLOWED = Gauge("ambit_ledger_followed_partitions", "Partitions that this ledger follows, and does not write.")
 LEDGER_HANDOVERS = Counter(
@@ -148,7 +156,8 @@ LEDGER_STANDBY_LAG = Gauge(
     "How many batches it had yet to take up of what it follows, when it last looked.",
 )
 LEDGER_REPLAY_SECONDS = Gauge(
-    "ambit_ledger_replay_seconds", "How long it last took to become the writer, with all that was journalled taken up."
+    "ambit_ledger_replay_seconds",
+    "How long it last took to become the writer, of a partition too, with all that was journalled taken up.",
 )
 LEDGER_SNAPSHOTS = Counter(
     "ambit_ledger_snapshots_total",
@@ -161,7 +170,8 @@ LEDGER_SNAPSHOT_SECONDS = Histogram(
     buckets=(0.5, 1, 2, 5, 10, 20, 60, 300),
 )
 LEDGER_SNAPSHOT_CHANGES = Gauge(
-    "ambit_ledger_changes_since_snapshot", "Changes that would have to be replayed: the age of the last snapshot."
+    "ambit_ledger_changes_since_snapshot",
+    "Changes that would have to be replayed: the age of the last snapshot. Of partitions: where it committed last.",
 )
 LEDGER_SETTLING_ONLY = Gauge(
     "ambit_ledger_settling_only", "1 while the disk has only the space left that is kept back for settlements."
@@ -172,7 +182,8 @@ LEDGER_SYNCHRONOUS_STANDBY = Gauge(
 )
 LEDGER_CLOCK_DOUBTED = Gauge(
     "ambit_ledger_clock_doubted",
-    "1 while the ledger's machine shows a time that nothing else bears out: no window begins by it.",
+    "1 while the ledger's machine shows a time that nothing else bears out: no window begins by it. Of partitions: in "
+    "how many of those that this ledger writes it is so.",
 )
 # Read from the ledger's tree when it is scraped, hence names and help alone.
 LEDGER_OPEN_SESSIONS = ("ambit_ledger_open_sessions", "Sessions that have not ended.")

@@ -18,6 +18,8 @@ class Member:
     """How long ago it last did, by the store's own clock. Below zero: by the clock of a store before a failover."""
     serves: bool
     """Whether it has followed every partition, and may write some."""
+    unable: frozenset[int] = frozenset()
+    """The partitions that it leaves to others: it tried, and could not write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +34,8 @@ class Sight:
 class Lookout(Protocol):
     """One connection's look at all partitions. Every method blocks and raises `JournalError`."""
 
-    def beat(self, url: str, serves: bool) -> None:
-        """Says that this ledger is alive."""
+    def beat(self, url: str, serves: bool, unable: Iterable[int] = ()) -> None:
+        """Says that this ledger is alive, and what it cannot write."""
         ...
 
     def leave(self, url: str) -> None:

@@ -4,7 +4,7 @@ A ledger tells the table `member` every half second that it lives; how long ago 
 say, so that no two ledgers' clocks are ever compared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ambit.ledger.journal import Batch, postgres_schema
@@ -15,14 +15,20 @@ from ambit.ledger.journal.postgres_schema import schema_of
 from ambit.ledger.journal.shared import Standing
 
 _BEAT = """
-INSERT INTO ambit_ledger.member VALUES ($1, $2, clock_timestamp())
-ON CONFLICT (url) DO UPDATE SET serves = $2, beat_at = clock_timestamp()
+INSERT INTO ambit_ledger.member VALUES ($1, $2, clock_timestamp(), $3)
+ON CONFLICT (url) DO UPDATE SET serves = $2, beat_at = clock_timestamp(), unable = $3
 """
 _LEAVE = "DELETE FROM ambit_ledger.member WHERE url = $1"
 _FORGET = "DELETE FROM ambit_ledger.member WHERE beat_at < clock_timestamp() - interval '1 hour'"
 _MEMBERS = """
-SELECT url, serves, (extract(epoch FROM clock_timestamp() - beat_at) * 1000)::bigint FROM ambit_ledger.member
+SELECT url, serves, (extract(epoch FROM clock_timestamp() - beat_at) * 1000)::bigint, unable
+FROM ambit_ledger.member
 """
+_HAS_UNABLE = """
+SELECT true FROM pg_attribute WHERE attrelid = 'ambit_ledger.member'::regclass AND attname = 'unable'
+"""
+_ADD_UNABLE = "ALTER TABLE ambit_ledger.member ADD COLUMN IF NOT EXISTS unable text NOT NULL DEFAULT ''"
+"""Where a release made the table that did not know of it; that one's statements go on working."""
 _STANDING = """
 SELECT {number}::bigint, epoch, beat, held, coalesce((SELECT max(sequence) FROM {schema}.batch), 0) FROM {schema}.ledger
 """
@@ -44,6 +50,8 @@ class PostgresPartitions:
         connection = self._servers.primary()
         try:
             postgres_schema.lay_out(connection, self._partitions)
+            if not connection.ask(_HAS_UNABLE):
+                connection.ask(_ADD_UNABLE)
             connection.ask(_FORGET)
         except BaseException:
             connection.close()
@@ -65,15 +73,16 @@ class PostgresLookout:
         self._recorded = f"{' UNION ALL '.join(records)} LIMIT 1"
         self._standings = f"{' UNION ALL '.join(each)} ORDER BY 1"
 
-    def beat(self, url: str, serves: bool) -> None:
-        self._connection.ask(_BEAT, url, serves)
+    def beat(self, url: str, serves: bool, unable: Iterable[int] = ()) -> None:
+        self._connection.ask(_BEAT, url, serves, ",".join(map(str, unable)))
 
     def leave(self, url: str) -> None:
         self._connection.ask(_LEAVE, url)
 
     def look(self) -> Sight:
         members = tuple(
-            Member(str(url), as_int(age_ms), bool(serves)) for url, serves, age_ms in self._connection.ask(_MEMBERS)
+            Member(str(url), as_int(age_ms), bool(serves), _numbers(str(unable)))
+            for url, serves, age_ms, unable in self._connection.ask(_MEMBERS)
         )
         standings = tuple(
             Standing(as_int(epoch), as_int(beat), bool(held), as_int(last))
@@ -90,6 +99,10 @@ class PostgresLookout:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _numbers(listed: str) -> frozenset[int]:
+    return frozenset(map(int, filter(None, listed.split(","))))
 
 
 def journals_at(address: str, password_file: Path | None) -> list[PostgresSource]:

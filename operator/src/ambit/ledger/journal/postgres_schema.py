@@ -47,8 +47,9 @@ _JOURNAL = """
 _SHARED = """
   CREATE TABLE ambit_ledger.layout (id integer PRIMARY KEY CHECK (id = 1), partitions bigint NOT NULL);
   INSERT INTO ambit_ledger.layout VALUES (1, {partitions});
-  CREATE TABLE ambit_ledger.member (url text PRIMARY KEY, serves boolean NOT NULL, beat_at timestamptz NOT NULL)
-    WITH (fillfactor = 10);
+  CREATE TABLE ambit_ledger.member (
+    url text PRIMARY KEY, serves boolean NOT NULL, beat_at timestamptz NOT NULL, unable text NOT NULL DEFAULT ''
+  ) WITH (fillfactor = 10);
 """
 _CREATE = f"""
 DO $$

@@ -46,8 +46,7 @@ class Gate:
             case wire.PutAccount():
                 return self._misplaced(op) or self._elsewhere(op.path, op.parent or op.path)
             case wire.Open():
-                of_agent = None if op.agent is None else self._elsewhere(op.agent, op.parent)
-                return self._elsewhere(op.path, op.parent) or of_agent
+                return self._elsewhere(op.path, op.parent) or self._of_another_root(op)
             case _:
                 return None
 
@@ -58,6 +57,18 @@ class Gate:
         if place == self._number:
             return None
         return wire.Invalid(f"the tree of {op.path} belongs into partition {place}, not {self._number}: ask its writer")
+
+    def _of_another_root(self, op: wire.Open) -> wire.OtherTree | None:
+        """The refusal of a sub-session in the name of an Agent that is bounded in another tree than it would be."""
+        if op.agent is None or self._elsewhere(op.agent, op.parent) is None:
+            return None
+        agent_root, parent_root = self._forest.root_of(op.agent), self._forest.root_of(op.parent)
+        return wire.OtherTree(
+            op.agent,
+            f"{op.path} cannot run in the name of {op.agent} under {op.parent}: the Agent is bounded by {agent_root}, "
+            f"and what runs there is charged to {parent_root}. Put both under one root Budget, or open it with the "
+            f"Agent as its parent: then {agent_root} is charged",
+        )
 
     def _elsewhere(self, path: str, beside: str) -> wire.OtherTree | None:
         """The refusal of an account that is in another tree than `beside`, were it in the same partition or not."""

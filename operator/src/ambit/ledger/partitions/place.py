@@ -10,9 +10,10 @@ from typing import Protocol, TypeVar
 from ambit.ledger import changes
 from ambit.ledger.dispatch import Answering, Dispatcher
 from ambit.ledger.events import Events
-from ambit.ledger.journal import BatchesGone, JournalError, Reader, Store, UnknownSchema
+from ambit.ledger.journal import BatchesGone, Fenced, JournalError, Reader, Store, UnknownSchema
 from ambit.ledger.journal.partitioned import Lookout
 from ambit.ledger.journal.shared import SharedSource, Standing
+from ambit.ledger.partitions.trouble import LEFT_S, Trouble
 from ambit.ledger.replay import Replay, from_snapshot
 from ambit.ledger.silence import Silence
 from ambit.ledger.term import MakeWriter, Refusals, Term
@@ -70,6 +71,9 @@ class Place:
         """Why it cannot be followed; None: it can."""
         self.refusals = Refusals()
         """Why it could not be taken."""
+        self.trouble = Trouble()
+        self._failed: str | None = None
+        """Why its last term came to nothing; None: it did not, or it has been written well since."""
         self.defect: BaseException | None = None
         """What no journal is to blame for: the process has to end of it."""
 
@@ -172,6 +176,7 @@ class Place:
         except JournalError as error:
             if self.refusals.last is None:
                 log.warning("no longer the writer", extra={"fields": self._fields(error)})
+            self._failed = None if isinstance(error, Fenced) else str(error)  # fenced: another writes it, and well
             self._close()
             gc.unfreeze()  # the tree of this term is garbage
             await asyncio.sleep(PAUSE_S)
@@ -195,6 +200,18 @@ class Place:
         if self.writer is not None:
             self.writer.stop()
         metrics.LEDGER_HANDOVERS.inc()
+
+    def leave_if_unable(self, *, is_mine: bool, others: bool) -> None:
+        """Leaves it to others for a while, where this ledger is its choice and cannot write it."""
+        tried = (self.is_written and not self._stopping) or self._failed is not None
+        gives_up = self.trouble.look(is_mine=is_mine, answers=self.answers, tried=tried, others=others, now_s=_now_s())
+        if gives_up:
+            cause = "its journal says nothing" if self._failed is None else self._failed
+            fields = {"partition": self.number, "cause": cause, "forS": LEFT_S}
+            log.error("it cannot write a partition, and leaves it to the others", extra={"fields": fields})
+            self.hand_over()
+        if gives_up or self.answers:
+            self._failed = None
 
     async def end(self) -> None:
         """Hands over, and waits until it is done."""

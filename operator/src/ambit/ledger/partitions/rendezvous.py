@@ -5,8 +5,9 @@ When one of n dies its partitions go to the others, spread evenly, and no other 
 gets the same ones again. Everybody who knows who is alive knows who writes what, without asking.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from hashlib import blake2b
+from types import MappingProxyType
 
 from ambit.ledger.journal.partitioned import Member
 
@@ -32,9 +33,19 @@ def alive(members: Iterable[Member], silence_ms: int = SILENCE_MS) -> tuple[str,
     return tuple(sorted(each.url for each in members if each.serves and abs(each.age_ms) <= silence_ms))
 
 
-def choices(partitions: int, urls: Sequence[str]) -> tuple[str | None, ...]:
-    """Who is to write each partition, in their order."""
-    return tuple(first_choice(partition, urls) for partition in range(partitions))
+def choices(
+    partitions: int, urls: Sequence[str], unable: Mapping[str, Set[int]] = MappingProxyType({})
+) -> tuple[str | None, ...]:
+    """Who is to write each partition, in their order.
+
+    `unable`: what each ledger says that it cannot write now. It is chosen all the same where nobody can: somebody has
+    to try.
+    """
+    found: list[str | None] = []
+    for partition in range(partitions):
+        able = [url for url in urls if partition not in unable.get(url, ())]
+        found.append(first_choice(partition, able or urls))
+    return tuple(found)
 
 
 def _hash(text: str) -> int:

@@ -66,6 +66,8 @@ class Replica:
         self._lookout: Lookout | None = None
         self._beat_s = self._looked_s = float("-inf")
         self._serves = False
+        self._unable: frozenset[int] = frozenset()
+        """What it has told the others that it cannot write."""
         self._failure: str | None = "the first look at the store"
         self._waiting: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
@@ -158,6 +160,8 @@ class Replica:
                 if not each.done():
                     each.set_exception(error)
             await self._close_lookout()
+            for place in self._places:
+                place.trouble.forget()  # the store is away for all
             return
         self._failure = None
         behind = any(place.behind is not None for place in self._places)
@@ -170,7 +174,8 @@ class Replica:
     def _act(self, sight: Sight) -> None:
         self._looked_s = asyncio.get_running_loop().time()
         urls = alive(sight.members)
-        self.table = Table(choices(self._partitions, urls), urls)
+        unable = {each.url: each.unable for each in sight.members}
+        self.table = Table(choices(self._partitions, urls, unable), urls)
         if self._url in urls or not self._serves:  # else the store has not heard of it lately, and may not know better
             for place, choice in zip(self._places, self.table.writers, strict=True):
                 standing = sight.standings[place.number]
@@ -178,6 +183,8 @@ class Replica:
                     place.take(standing, self.events)
                 elif choice not in (self._url, None):
                     place.hand_over()
+                others = any(place.number not in unable[url] for url in urls if url != self._url)
+                place.leave_if_unable(is_mine=choice == self._url, others=others)
         followed = [place for place in self._places if not place.is_written]
         metrics.LEDGER_FOLLOWED.set(len(followed))
         metrics.LEDGER_STANDBY_LAG.set(sum(place.lag(sight.standings[place.number]) for place in followed))
@@ -189,9 +196,11 @@ class Replica:
             self._beat_s = float("-inf")
         lookout = self._lookout
         now_s = asyncio.get_running_loop().time()
-        if now_s - self._beat_s >= BEAT_S:
-            await self._in_thread(lambda: lookout.beat(self._url, self._serves))
-            self._beat_s = now_s
+        unable = frozenset(place.number for place in self._places if place.trouble.is_left(now_s))
+        if now_s - self._beat_s >= BEAT_S or unable != self._unable:
+            await self._in_thread(lambda: lookout.beat(self._url, self._serves, unable))
+            self._beat_s, self._unable = now_s, unable
+            metrics.LEDGER_UNABLE.set(len(unable))
         return await self._in_thread(lookout.look)
 
     async def _leave(self) -> None:
