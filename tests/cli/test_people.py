@@ -36,7 +36,7 @@ async def test_the_input_can_come_from_a_pipe(shell: Shell) -> None:
 
 async def test_an_agent_that_fails_is_exit_code_1_and_says_why(shell: Shell) -> None:
     await shell.rig.an_isolate_agent("fails", FAILS)
-    done = await shell.call("run", f"{shell.rig.namespace}/fails")
+    done = await shell.call("run", f"{shell.rig.namespace}/fails", "")
     assert done.code == 1
     assert "Failed" in done.err
     assert "out of ideas" in done.err
@@ -44,7 +44,7 @@ async def test_an_agent_that_fails_is_exit_code_1_and_says_why(shell: Shell) -> 
 
 async def test_a_tighter_bound_ends_it(shell: Shell) -> None:
     await shell.rig.an_isolate_agent("bounded", TALKS_FOR_EVER)
-    done = await shell.call("run", f"{shell.rig.namespace}/bounded", "--bound", "runtime=1500ms")
+    done = await shell.call("run", f"{shell.rig.namespace}/bounded", "", "--bound", "runtime=1500ms")
     assert done.code == 1
     assert "RuntimeExhausted" in done.err
     assert done.out.startswith("line 0\nline 1\n")
@@ -52,7 +52,7 @@ async def test_a_tighter_bound_ends_it(shell: Shell) -> None:
 
 async def test_a_session_is_of_its_user_and_has_its_labels(shell: Shell) -> None:
     await shell.rig.an_isolate_agent("of-ada", ECHO)
-    done = await shell.call("run", f"{shell.rig.namespace}/of-ada", "--user", "ada", "--label", "ticket=OPS-17")
+    done = await shell.call("run", f"{shell.rig.namespace}/of-ada", "", "--user", "ada", "--label", "ticket=OPS-17")
     assert done.code == 0
     session = done.err.strip().splitlines()[1].split()[0].partition("/")[2]
     usage = await shell.rig.usage(session)
@@ -61,11 +61,11 @@ async def test_a_session_is_of_its_user_and_has_its_labels(shell: Shell) -> None
 
 async def test_ctrl_c_kills_the_session(shell: Shell) -> None:
     await shell.rig.an_isolate_agent("interrupted", TALKS_FOR_EVER)
-    async with shell.started("run", f"{shell.rig.namespace}/interrupted") as process:
+    async with shell.started("run", f"{shell.rig.namespace}/interrupted", "") as process:
         assert process.stdout is not None
         assert await process.stdout.readline() == b"line 0\n"
         process.send_signal(signal.SIGINT)
-        _, err = await asyncio.wait_for(process.communicate(), 20)
+        _, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 130
     assert b"Killed" in err
     assert await _open_sessions(shell, "interrupted") == []
@@ -74,7 +74,7 @@ async def test_ctrl_c_kills_the_session(shell: Shell) -> None:
 
 async def test_a_client_that_is_killed_takes_its_session_with_it(shell: Shell) -> None:
     await shell.rig.an_isolate_agent("orphaned", TALKS_FOR_EVER)
-    async with shell.started("run", f"{shell.rig.namespace}/orphaned") as process:
+    async with shell.started("run", f"{shell.rig.namespace}/orphaned", "") as process:
         assert process.stdout is not None
         await process.stdout.readline()
         process.kill()
@@ -87,7 +87,7 @@ async def test_a_client_that_is_killed_takes_its_session_with_it(shell: Shell) -
 
 async def test_sessions_are_listed_and_killed_by_name(shell: Shell) -> None:
     await shell.rig.an_isolate_agent("listed", TALKS_FOR_EVER)
-    async with shell.started("run", f"{shell.rig.namespace}/listed") as process:
+    async with shell.started("run", f"{shell.rig.namespace}/listed", "") as process:
         assert process.stdout is not None
         await process.stdout.readline()
         (session,) = await _open_sessions(shell, "listed")
@@ -96,7 +96,7 @@ async def test_sessions_are_listed_and_killed_by_name(shell: Shell) -> None:
         assert row.split()[:4] == [f"{shell.rig.namespace}/{session}", "listed", "isolate", "Open"]
         killed = await shell.call("kill", f"{shell.rig.namespace}/{session}")
         assert (killed.code, killed.out) == (0, f"{shell.rig.namespace}/{session}: Killed\n")
-        _, err = await asyncio.wait_for(process.communicate(), 20)
+        _, err = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 1
         assert b"killed (by " in err
     of_context = await shell.call("sessions", "--all")
@@ -118,7 +118,7 @@ async def test_a_token_and_a_plug_in_are_identities_too(shell: Shell) -> None:
         "interactiveMode": "Never",
     }
     for user in ({"token": token}, {"exec": plug_in}):
-        done = await shell.call("run", f"{shell.rig.namespace}/tokens", user=user)
+        done = await shell.call("run", f"{shell.rig.namespace}/tokens", "", user=user)
         assert done.code == 1
         assert f"user 'system:serviceaccount:{shell.rig.namespace}:cli-user' may not create" in done.err
         assert "Traceback" not in done.err
@@ -129,8 +129,10 @@ async def test_a_token_and_a_plug_in_are_identities_too(shell: Shell) -> None:
     [
         (["run", "nonsense"], None, 2, "write NAMESPACE/NAME, for example team-a/researcher"),
         (["kill", "nonsense"], None, 2, "write NAMESPACE/NAME, for example team-a/s-"),
-        (["run", "team-a/absent"], None, 1, "ambit: there is no Agent team-a/absent"),
+        (["run", "team-a/a"], None, 2, 'ambit run team-a/a "INPUT", or - to read it from standard input'),
+        (["run", "team-a/absent", ""], None, 1, "ambit: there is no Agent team-a/absent"),
         (["kill", "team-a/s-absent"], None, 1, "ambit: there is no session team-a/s-absent"),
+        (["sessions", "absent"], None, 1, "ambit: there is no namespace absent: `kubectl get namespaces` lists them"),
         (["run", "team-a/a", "--bound", "runtime"], None, 2, "write NAME=AMOUNT"),
         (["run", "team-a/a", "--label", "ticket"], None, 2, "write NAME=VALUE"),
         (["sessions"], {}, 1, "neither a token nor a client certificate"),

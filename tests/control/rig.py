@@ -58,7 +58,7 @@ class Operator:
         if self.process is None:
             raise AssertionError("it was never started")
         self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), 20)
+        return await asyncio.wait_for(self.process.wait(), 60)
 
 
 @dataclass

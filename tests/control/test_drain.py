@@ -33,4 +33,4 @@ async def test_a_pod_that_the_operator_did_not_stop_is_given_its_grace_and_waite
     await rig.until(kinds.SANDBOXES, "left", lambda obj: not obj["metadata"].get("finalizers"))
     assert not draining.done(), "it still stops"
     await rig.kubelet.takes_away(pod, started)
-    await asyncio.wait_for(draining, 10)
+    await asyncio.wait_for(draining, 60)

@@ -108,7 +108,7 @@ async def test_a_kill_is_answered_when_no_pod_is_left(rig: Rig) -> None:
     async with rig.client.delete(rig.sessions_url(session)) as answer:
         assert (answer.status, (await answer.json())["reason"]) == (200, "Killed")
     await finish(rig, session, SessionEnd.KILLED)
-    await asyncio.wait_for(watching, 10)
+    await asyncio.wait_for(watching, 60)
     assert stream[-1].data["reason"] == "Killed"
 
 

@@ -219,7 +219,7 @@ def command(pid: int) -> str:
         return ""
 
 
-async def until(condition: Callable[[], Awaitable[bool]], deadline_s: float = 20) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], deadline_s: float = 60) -> None:
     """Returns when it holds; TimeoutError when it does not come to hold."""
     async with asyncio.timeout(deadline_s):
         while not await condition():  # noqa: ASYNC110 -- the condition is another process's

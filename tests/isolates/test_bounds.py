@@ -172,7 +172,7 @@ async def test_sigterm_ends_everything_and_leaves_nothing(host: Host) -> None:
     neighbour = await waiting(host, "team-a/s-1")
     [shard] = host.shard_pids()
     host.process.terminate()
-    assert await asyncio.wait_for(host.process.wait(), 10) == 0
+    assert await asyncio.wait_for(host.process.wait(), 60) == 0
     assert not alive(shard)
     assert names_in(host.state_dir) == []
     with pytest.raises(aiohttp.ClientError):

@@ -157,7 +157,7 @@ async def test_a_cache_follows_the_apiserver() -> None:
         cache.subscribe(lambda change: changes.put_nowait((change.key[1], change.after is not None)))
         running = asyncio.create_task(cache.run())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await cache.synced.wait()
                 assert await changes.get() == ("first", True)
                 await client.create(CONFIG_MAPS, a_config_map("second"), namespace)

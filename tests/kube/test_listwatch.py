@@ -31,7 +31,7 @@ async def a_cache(*answers: Answer) -> AsyncGenerator[tuple[ListWatch[Slim], lis
         cache.subscribe(lambda change: changes.append(as_text(change)))
         running = asyncio.create_task(cache.run())
         try:
-            await asyncio.wait_for(script.exhausted.wait(), 10)
+            await asyncio.wait_for(script.exhausted.wait(), 60)
             yield cache, changes, script
         finally:
             running.cancel()

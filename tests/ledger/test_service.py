@@ -177,7 +177,7 @@ async def test_whoever_asks_for_it_hears_something_often_after_all_that_was_jour
         following = asyncio.ensure_future(anext(events))
         for _ in range(3):
             heard.clear()
-            async with asyncio.timeout(1):  # by itself the ledger would say nothing for five seconds
+            async with asyncio.timeout(4):  # by itself the ledger would say nothing for five seconds
                 await heard.wait()
         await operator.kill(wire.Kill(SESSION, "test", "ada"))
         assert await following == wire.SessionKilled(SESSION, "Killed")
