@@ -40,7 +40,7 @@ def test_every_process_gets_as_far_as_its_settings(process: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [["run", "team-a/researcher"], ["sessions"], ["kill", "team-a/s-1"]])
+@pytest.mark.parametrize("command", [["run", "team-a/researcher", "a question"], ["sessions"], ["kill", "team-a/s-1"]])
 def test_a_command_for_people_says_what_to_install(command: list[str]) -> None:
     done = ambit(*command)
     assert done.returncode == 1

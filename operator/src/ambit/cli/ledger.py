@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ambit.cli.in_the_pod import expect_journal, expect_rights
 from ambit.cli.ledger_store import backup, restore
 from ambit.cli.table import aligned
 
@@ -232,6 +233,7 @@ def _reading(store: str | None) -> "Generator[list[Reader]]":
     from ambit.ledger.settings import password_file, store_of
     from ambit.settings import SettingsError
 
+    expect_journal(store)
     try:
         sources = sources_of(store or store_of(os.environ), password_file(os.environ))
         with ExitStack() as opened:
@@ -259,6 +261,8 @@ def _ask(question: "Callable[[LedgerClient], Awaitable[object]]") -> None:
     from ambit.kube.config import TokenFile
     from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
     from ambit.settings import SettingsError, required
+
+    expect_rights()
 
     async def ask() -> None:
         url = required(os.environ, "AMBIT_LEDGER_URL", "http://ambit-ledger.ambit-system:8090")

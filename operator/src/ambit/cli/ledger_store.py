@@ -7,6 +7,8 @@ from typing import BinaryIO, NoReturn
 
 import click
 
+from ambit.cli.in_the_pod import expect_journal_to_back_up, expect_place_to_restore
+
 
 @click.command()
 @click.argument("file", type=click.File("wb"))
@@ -18,6 +20,7 @@ def backup(file: BinaryIO) -> None:
     from ambit.ledger.settings import password_file, store_of
     from ambit.settings import SettingsError
 
+    expect_journal_to_back_up()
     try:
         contents = backups.write(sources_of(store_of(os.environ), password_file(os.environ)), file)
         file.flush()
@@ -40,6 +43,7 @@ def restore(file: BinaryIO) -> None:
     from ambit.ledger.settings import password_file, store_of
     from ambit.settings import SettingsError
 
+    expect_place_to_restore()
     try:
         contents = backups.restore(store_of(os.environ), password_file(os.environ), file)
     except (SettingsError, JournalError, BackupUnusable, OSError) as error:

@@ -30,7 +30,10 @@ class Text:
         row: dict[str, str] = {
             "SESSION": f"{opened.namespace}/{opened.id}",
             "ENDED": ended.reason,
-            "STARTED IN": "-" if ended.start_ms is None else f"{ended.start_ms} ms",
+            # An isolate runs at once; what can be seen of it from outside is when it first answers.
+            "CONTAINER RAN AFTER" if opened.environment == "container" else "FIRST ANSWER AFTER": (
+                "-" if ended.start_ms is None else f"{ended.start_ms} ms"
+            ),
         }
         if ended.usage is not None:
             row |= {

@@ -72,7 +72,7 @@ CONTROL_NAMESPACE = click.option(
 
 @click.command()
 @click.argument("agent", type=TargetType("team-a/researcher"))
-@click.argument("session_input", metavar="[INPUT]", default="")
+@click.argument("session_input", metavar="INPUT", required=False)
 @click.option(
     "--bound",
     "bounds",
@@ -102,7 +102,7 @@ CONTROL_NAMESPACE = click.option(
 @CONTROL_NAMESPACE
 def run(
     agent: Target,
-    session_input: str,
+    session_input: str | None,
     bounds: dict[str, str],
     user: str,
     labels: dict[str, str],
@@ -112,9 +112,18 @@ def run(
 ) -> None:
     """Runs one session of an Agent (NAMESPACE/NAME), with INPUT or, if that is `-`, what comes on standard input.
 
+    An Agent that needs no input is given "".
+
     Its output goes to standard output as it comes, what it used to standard error at the end. The exit code is the
     container's; else 0 if the agent completed, and 1 if not. Ctrl-C kills the session.
     """
+    if session_input is None:
+        # A session spends money, and most Agents make something of nothing, too.
+        whom = f"{agent.namespace}/{agent.name}"
+        raise click.UsageError(
+            f'say what {whom} is to do: ambit run {whom} "INPUT", or - to read it from standard input; "" where it'
+            " needs none"
+        )
     text = sys.stdin.read() if session_input == "-" else session_input
     from ambit.cli.session_output import JsonLines, Text
 

@@ -65,7 +65,7 @@ class Ended:
     status: int | None
     """The HTTP status of an isolate's answer."""
     start_ms: int | None
-    """From the request until the environment ran; None: it never did."""
+    """From the request until its container ran, or until its isolate first answered; None: neither did."""
     usage: Usage | None
     """None where the ledger could not be asked."""
 

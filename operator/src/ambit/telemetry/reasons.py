@@ -69,7 +69,7 @@ class Refusal(StrEnum):
     TOO_LARGE = "TooLarge"
     """The request is larger than the gateway reads (413)."""
     NOT_FOUND = "NotFound"
-    """There is no such path, Agent or session (404)."""
+    """There is no such path, Agent, session or namespace (404)."""
     NOT_YET_KNOWN = "NotYetKnown"
     """The Agent, its account or its environment has not arrived yet (503)."""
     LEDGER_AWAY = "LedgerAway"

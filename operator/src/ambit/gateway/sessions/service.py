@@ -10,15 +10,16 @@ from ambit.gateway.refusals import ledger_away, not_yet
 from ambit.gateway.sessions.accounts import final_usage
 from ambit.gateway.sessions.hosts import HostClient, HostFailed
 from ambit.gateway.sessions.opening import Conducted, Opener, Request
+from ambit.gateway.sessions.refusals import refused
 from ambit.gateway.sessions.run import Ending, Run
 from ambit.gateway.sessions.sandboxes import SandboxView
 from ambit.gateway.sessions.watches import Watches
-from ambit.kube import ApiError, Identity, KubeClient
-from ambit.kube.resources import PODS
+from ambit.kube import ApiError, Identity, KubeClient, NotFound
+from ambit.kube.resources import NAMESPACES, PODS
 from ambit.ledger import wire
 from ambit.ledger.client import AccountUnknown, LedgerClient, LedgerUnavailable
 from ambit.telemetry import metrics
-from ambit.telemetry.reasons import SessionEnd
+from ambit.telemetry.reasons import Refusal, SessionEnd
 
 KILL_PATIENCE_S: Final = 30.0
 KILL_POLL_S: Final = 0.1
@@ -71,9 +72,23 @@ class SessionService:
     async def list(self, namespace: str) -> tuple[wire.Usage, ...]:
         """All sessions of a namespace that the ledger remembers. Raises RefusedCall."""
         try:
-            return (await self._ledger.sessions(wire.ListSessions(under=namespace))).sessions
+            found = (await self._ledger.sessions(wire.ListSessions(under=namespace))).sessions
         except LedgerUnavailable as error:
             raise ledger_away() from error
+        if not found:
+            await self._expect_namespace(namespace)
+        return found
+
+    async def _expect_namespace(self, namespace: str) -> None:
+        """Raises RefusedCall where there is no such namespace: a slip of the pen is no empty list."""
+        try:
+            await self._kube.get(NAMESPACES, namespace)
+        except NotFound as error:
+            raise refused(
+                Refusal.NOT_FOUND, f"there is no namespace {namespace}: `kubectl get namespaces` lists them"
+            ) from error
+        except ApiError as error:
+            raise not_yet(f"namespace {namespace} cannot be looked for: {error.message}") from error
 
     async def find(self, namespace: str, session: str) -> wire.Usage | None:
         """One session; None where there is none. Raises RefusedCall."""
