@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from typing import Final
 
 import click
 from rich.console import Console
@@ -13,12 +12,9 @@ from e2e.cluster.progress import Progress, duration
 from e2e.cluster.provider import choose
 from e2e.demo import steps
 from e2e.demo.checks import judge
-from e2e.demo.report import check_table, next_commands, session_table
+from e2e.demo.report import check_lines, next_commands, session_table
 from e2e.demo.tools import Cluster
 from e2e.install import Kubectl, build_and_load, install_chart
-
-REPORT_COLUMNS: Final = 200
-"""Lines are left to the terminal to break: a figure that is cut off shows nothing."""
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,7 +30,7 @@ def main(context: click.Context, name: str, provider: str | None) -> None:
 def up(cluster: Cluster) -> None:
     """Does it all and checks it. Exit code 0 only if every check held."""
     started = time.monotonic()
-    progress, console = Progress(), Console(width=REPORT_COLUMNS)
+    progress, console = Progress(), Console()
     held = _demonstrate(cluster, progress, console)
     console.print(
         f"\n{'all of it held' if held else 'NOT all of it held'}, after {duration(time.monotonic() - started)}"
@@ -74,7 +70,8 @@ def _demonstrate(cluster: Cluster, progress: Progress, console: Console) -> bool
     console.print()
     shown = kubectl.run("get", "budgets,agents,sandboxes", "--namespace", namespace)
     console.print(shown, markup=False, highlight=False, soft_wrap=True)
-    console.print(check_table(checks))
+    for line in check_lines(checks):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"\nTry next, after `export KUBECONFIG={kubeconfig} PATH=$PWD/.venv/bin:$PATH`:", soft_wrap=True)
     for command in next_commands(namespace):
         console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)

@@ -47,7 +47,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that has ended. `start_ms`: from the request until its environment ran."""
+    """A session that has ended. `start_ms`: from the request until its container ran, or its isolate's first answer."""
 
     id: str
     agent: str

@@ -58,8 +58,10 @@ class Embedded:
             layout = machine.place(self._name)
             running = session.connect(layout)
             if running is not None:
-                running.end()
-            machine.clean(layout)
+                with self._progress.step("stop the nodes, what runs on them, and the control plane", "1 or 2 minutes"):
+                    running.end()
+            with self._progress.step("remove the cluster's links, mounts and files"):
+                machine.clean(layout)
 
     def status(self) -> list[Component]:
         layout = machine.place(self._name)
