@@ -4,7 +4,7 @@ import pytest
 
 from ambit.ledger import wire
 from ambit.ledger.amounts import Window
-from ambit.ledger.clock import LARGEST_JUMP_MS, Clock
+from ambit.ledger.clock import LARGEST_JUMP_MS, Ahead, Clock
 from ambit.ledger.state import State
 from tests.ledger.builders import (
     HOUR_MS,
@@ -49,10 +49,14 @@ class Clocked:
 
     def restart(self, away_ms: int = 0) -> None:
         """The process ends, and after a while another on the same boot replays the journal."""
-        self.ledger.restart(self.ledger.replayed())
         self.wall_ms += away_ms
         self.monotonic_ms += away_ms
-        self.clock = Clock(self.state, self.wall_ms, self.monotonic_ms, self.clock.ahead())
+        self.restart_from(self.clock.ahead())
+
+    def restart_from(self, noted: Ahead) -> None:
+        """Likewise, at once, with what was noted at some time before."""
+        self.ledger.restart(self.ledger.replayed())
+        self.clock = Clock(self.state, self.wall_ms, self.monotonic_ms, noted)
 
     def move(self, away_ms: int = 0) -> None:
         """Likewise, on another machine: its monotonic clock says something else."""
@@ -239,3 +243,54 @@ def test_only_the_operator_accepts_a_clock() -> None:
     assert isinstance(ledger.do(wire.AcceptClock("why", "ada")), wire.Forbidden)
     assert ledger.do(wire.AcceptClock("why", "ada"), "operator") == wire.ClockAccepted()
     assert ledger.usage(TEAM).state is wire.State.OPEN
+
+
+def test_many_small_steps_take_no_window_that_one_leap_would_not() -> None:
+    clocked = Clocked(a_ledger())
+    clocked.pass_time(0)
+    began_ms = clocked.ledger.now_ms
+    for _ in range(200):  # four minutes at a time, a second apart
+        clocked.pass_time(4 * MINUTE_MS, 1000)
+    assert clocked.state.clock_doubted
+    assert clocked.ledger.now_ms - began_ms <= 200 * 1000 + LARGEST_JUMP_MS
+
+
+def test_what_a_small_step_takes_comes_back_evenly_over_a_day() -> None:
+    clocked = Clocked(a_ledger())
+    clocked.pass_time(4 * MINUTE_MS, 0)
+    clocked.pass_time(4 * MINUTE_MS, 0)
+    assert clocked.state.clock_doubted
+    clocked.pass_time(14 * HOUR_MS)
+    assert clocked.state.clock_doubted
+    clocked.pass_time(HOUR_MS)
+    assert not clocked.state.clock_doubted
+
+
+def test_a_clock_that_is_slewed_is_never_doubted() -> None:
+    clocked = Clocked(a_ledger())
+    for _ in range(3 * 24):
+        clocked.pass_time(HOUR_MS + HOUR_MS // 2000, HOUR_MS)  # 500 ppm, the most that NTP does
+    assert not clocked.state.clock_doubted
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_restarts_between_small_steps_are_no_way_round(noted: bool) -> None:
+    clocked = Clocked(a_ledger())
+    clocked.pass_time(0)
+    began_ms, note = clocked.ledger.now_ms, clocked.clock.ahead()
+    for number in range(20):
+        clocked.pass_time(MINUTE_MS, 1000)
+        clocked.ledger.budget(path=f"budget/n/b-{number}")  # something is journalled at that time
+        note = clocked.clock.ahead() if noted else note
+        clocked.restart_from(note)
+    clocked.pass_time(0)
+    assert clocked.state.clock_doubted
+    assert clocked.ledger.now_ms - began_ms <= 20 * 1000 + LARGEST_JUMP_MS
+
+
+def test_what_a_witness_bears_out_leaves_room_for_other_steps() -> None:
+    clocked = Clocked(a_ledger())
+    clocked.pass_time(4 * MINUTE_MS, 0)
+    clocked.hear(clocked.wall_ms)
+    clocked.pass_time(4 * MINUTE_MS, 0)
+    assert not clocked.state.clock_doubted

@@ -63,6 +63,8 @@ class Cluster:
         """How far the wall clock is from the true time, by jumps."""
         self._trusted_off_ms = 0
         """How far the latest time is that the ledger may have believed: each step of the clock that is small."""
+        self._accepted_off_ms = 0
+        """How far it was when somebody last said that it is right."""
         self.incarnations: list[Incarnation] = []
         self.disconnected: list[Callable[[Process], None]] = []
         """Told when the connections of a process break."""
@@ -80,11 +82,15 @@ class Cluster:
     def clock_accepted(self) -> None:
         """The wall clock as it stands is right."""
         self._trusted_off_ms = max(self._trusted_off_ms, self.clock_off_ms)
+        self._accepted_off_ms = max(self._accepted_off_ms, self.clock_off_ms)
 
     def latest_ms(self) -> int:
         """What the ledger's clock may show at the most: a doubted jump begins no window."""
         true_ms = self.setting.begins_ms + int(self.loop.time() * 1000)
-        return true_ms + self._trusted_off_ms + 1
+        days = int(self.loop.time() // 86_400) + 1
+        # However many small steps there were: one such jump, and another for each day in which their room came back.
+        crept_ms = self._accepted_off_ms + SMALL_JUMP_MS * (days + 1)
+        return true_ms + min(self._trusted_off_ms, crept_ms) + 1
 
     def start(self, stands_by_s: float = 0.0) -> None:
         """Another process of the ledger starts, and takes over: at once, or after it has stood by for a while."""

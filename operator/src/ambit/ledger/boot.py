@@ -30,6 +30,7 @@ class _Note(msgspec.Struct, rename="camel"):
     boot: str
     line_ms: int
     witness_ms: int | None
+    crept_until_ms: int = 0
 
 
 class BootNotes:
@@ -54,13 +55,15 @@ class BootNotes:
             # Without it less is believed, never more.
             log.warning("how the clocks stood cannot be read", extra={"fields": {"cause": str(error)}})
             return None
-        return Ahead(note.line_ms, note.witness_ms) if note.boot == self._boot else None
+        return Ahead(note.line_ms, note.witness_ms, note.crept_until_ms) if note.boot == self._boot else None
 
     def _keep(self, ahead: Ahead) -> None:
         unfinished = self._path.with_suffix(".unfinished")
         try:
             with unfinished.open("wb") as file:
-                file.write(msgspec.json.encode(_Note(self._boot, ahead.line_ms, ahead.witness_ms)))
+                file.write(
+                    msgspec.json.encode(_Note(self._boot, ahead.line_ms, ahead.witness_ms, ahead.crept_until_ms))
+                )
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.rename(self._path)

@@ -64,7 +64,6 @@ class Term:
             finally:
                 writing.cancel()
                 metrics.LEDGER_WRITER.dec()
-                metrics.LEDGER_CLOCK_DOUBTED.set(0)
             cause = "Stopped"
         except Fenced:
             cause = "Fenced"

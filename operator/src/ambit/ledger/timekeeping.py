@@ -58,7 +58,7 @@ class Timekeeper:
         self._notes = notes
         self._noted: Ahead | None = None
         self._clock = Clock(State(), 0, 0)
-        self._doubted = False
+        self._doubted = self._counted = self._ended = False
         self._begun = asyncio.Event()
         """Set when a doubt begins."""
         self.now_ms = 0
@@ -72,7 +72,6 @@ class Timekeeper:
         if self._clock.is_ahead(self._wall_ms(), self.steady_ms()):
             await self._hear()
         await self._note()
-        metrics.LEDGER_CLOCK_DOUBTED.set(0)  # the first reading says otherwise, where it is so
 
     def read(self, state: State) -> Reading:
         """The ledger's time. A doubt, or its end, is already part of `state`, and has to be journalled."""
@@ -80,7 +79,7 @@ class Timekeeper:
         reading = self._clock.read(state, wall_ms, self.steady_ms())
         if state.clock_doubted is not self._doubted:
             self._doubted = state.clock_doubted
-            metrics.LEDGER_CLOCK_DOUBTED.set(self._doubted)
+            self._count_doubt(self._doubted)
             fields = {"ledgerMs": reading.now_ms, "clockMs": wall_ms}
             if self._doubted:
                 log.error(f"the clock is far ahead and doubted: {HELP}", extra={"fields": fields})
@@ -91,9 +90,20 @@ class Timekeeper:
         return reading
 
     async def run(self, state: State) -> None:
-        """Hears the witness now and then, more often while the clock is doubted, and keeps notes, for ever."""
-        if self._witness is None and self._notes is None:
-            return
+        """Hears the witness now and then, more often while the clock is doubted, and keeps notes, until cancelled."""
+        try:
+            await self._listen(state)
+        finally:
+            self._count_doubt(False)
+            self._ended = True
+
+    def _count_doubt(self, doubted: bool) -> None:
+        """Of several writers in this process, how many doubt."""
+        if doubted is not self._counted and not self._ended:
+            self._counted = doubted
+            metrics.LEDGER_CLOCK_DOUBTED.inc(1 if doubted else -1)
+
+    async def _listen(self, state: State) -> None:
         while True:
             if state.clock_doubted:
                 await asyncio.sleep(ASK_IN_DOUBT_EVERY_S)
