@@ -59,6 +59,8 @@ STAGES = (
         after=["simulation"],
         yields=True,
     ),
+    # In a lane that waits for the images at first; what it found is in build/fuzz.
+    Stage("fuzz", [PYTHON, "-m", "tests.fuzz", "--seconds", "120"], 600, API),
     Stage("packages", [PYTHON, "-m", "e2e.postgres"], 300, PODS),
     Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1500, PODS),
     Stage("images", [PYTHON, "-m", "e2e.images", "build"], 600, PODS),

@@ -103,6 +103,7 @@ SMUGGLED = {
     "a trailer": POST + HOST + CHUNKED + b"\r\n0\r\nX-Ambit-Session: a/b\r\n\r\n",
     "no host": POST + b"Content-Length: 0\r\n\r\n",
     "two hosts": POST + HOST + HOST + b"Content-Length: 0\r\n\r\n",
+    "two hosts in HTTP/1.0": POST.replace(b"1.1", b"1.0") + HOST + HOST + b"\r\n",
     "another version": POST.replace(b"1.1", b"1.2") + HOST + b"\r\n",
     "no version": b"GET /\r\n\r\n",
     "HTTP/2's preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",

@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from ambit.gateway.models.output_bytes import STRUCTURE_TOKENS, written
-from ambit.gateway.models.sse import EventSplitter, event, event_data
+from ambit.gateway.models.sse import EventSplitter, Fragment, event, event_data
+from ambit.gateway.models.unreadable import UNREADABLE
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
 
@@ -82,7 +83,7 @@ def _token_usage(usage: _Usage) -> TokenUsage | None:
 
 
 def usage_of_document(document: bytes) -> TokenUsage | None:
-    """Raises msgspec.DecodeError."""
+    """Raises UNREADABLE."""
     usage = _decode_message(document).usage
     return _token_usage(usage) if usage is not None else None
 
@@ -147,6 +148,10 @@ class StreamMeter:
         return b"".join(event(msgspec.json.encode({"type": name, **fields}), name) for name, fields in events)
 
     def _read(self, whole: bytes) -> None:
+        if isinstance(whole, Fragment):
+            self._output_bound += len(whole)
+            self._usage = _Usage()
+            return
         data = event_data(whole)
         if whole.startswith(b"event: content_block_delta"):  # by far the most, and they carry no counts
             self._output_bound += _written(data)
@@ -155,7 +160,7 @@ class StreamMeter:
             return
         try:
             read = _decode_event(data)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             self._output_bound += len(data)
             if b'"usage"' in data:
                 self._usage = _Usage()  # counts that cannot be read leave it unknown, and the hold is charged
@@ -186,5 +191,5 @@ def _written(block_delta: bytes) -> int:
     """At most how many tokens stand behind one `content_block_delta`."""
     try:
         return written(_decode_block_delta(block_delta).delta)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return len(block_delta)

@@ -11,7 +11,8 @@ import msgspec
 
 from ambit.gateway.models.json_array import ArraySplitter, element_of
 from ambit.gateway.models.output_bytes import STRUCTURE_TOKENS, written
-from ambit.gateway.models.sse import EventSplitter, event_data
+from ambit.gateway.models.sse import EventSplitter, Fragment, event_data
+from ambit.gateway.models.unreadable import UNREADABLE
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
 
@@ -68,7 +69,7 @@ def _token_usage(usage: _Usage) -> TokenUsage | None:
 
 
 def usage_of_document(document: bytes) -> TokenUsage | None:
-    """Raises msgspec.DecodeError."""
+    """Raises UNREADABLE."""
     usage = _decode(document).usage_metadata
     return _token_usage(usage) if usage is not None else None
 
@@ -91,12 +92,17 @@ class _Following:
     def usage(self) -> TokenUsage | None:
         return _token_usage(self._usage) if self.ended and self._usage is not None else None
 
+    def skip(self, part: Fragment) -> None:
+        """Something too long to be read has passed."""
+        self.output_bound += len(part)
+        self._usage = None
+
     def read(self, data: bytes) -> None:
         if not data:
             return
         try:
             answer = _decode(data)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             self.output_bound += len(data)
             if b'"usageMetadata"' in data:
                 self._usage = None  # not ours to judge, but what was said before is not the last word
@@ -156,13 +162,19 @@ class EventMeter:
     def feed(self, data: bytes) -> bytes:
         whole = self._splitter.feed(data)
         for one in whole:
-            self._following.read(event_data(one))
+            self._read(one)
         return b"".join(whole)
 
     def end(self) -> bytes:
         rest = self._splitter.rest()
-        self._following.read(event_data(rest))
+        self._read(rest)
         return rest
+
+    def _read(self, whole: bytes) -> None:
+        if isinstance(whole, Fragment):
+            self._following.skip(whole)
+        else:
+            self._following.read(event_data(whole))
 
     def cut(self) -> bytes:
         return b"" if self._following.ended else b"data: %b\r\n\r\n" % self._following.ending()
@@ -186,13 +198,19 @@ class ArrayMeter:
     def feed(self, data: bytes) -> bytes:
         pieces = self._splitter.feed(data)
         for piece in pieces:
-            self._following.read(element_of(piece))
+            self._read(piece)
         return b"".join(pieces)
 
     def end(self) -> bytes:
         rest = self._splitter.rest()
-        self._following.read(element_of(rest))
+        self._read(rest)
         return rest
+
+    def _read(self, piece: bytes) -> None:
+        if isinstance(piece, Fragment):
+            self._following.skip(piece)
+        else:
+            self._following.read(element_of(piece))
 
     def cut(self) -> bytes:
         if self._splitter.closed:

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from ambit.gateway.models.sse import MAX_EVENT_BYTES
+from ambit.gateway.models.sse import MAX_EVENT_BYTES, Fragment
 
 _STRUCTURE: Final = re.compile(rb'["\\\[\]{}]')
 _IN_STRING: Final = re.compile(rb'["\\]')
@@ -12,14 +12,17 @@ _IN_STRING: Final = re.compile(rb'["\\]')
 class ArraySplitter:
     """Gives out pieces that end with an element or with the array; what is begun waits for its end.
 
-    An element that never ends is given out in pieces of `MAX_EVENT_BYTES`: it is not understood, but it is not lost.
+    An element that is longer than `MAX_EVENT_BYTES` is given out in `Fragment`s: it is not understood, but it is not
+    lost.
     """
 
     def __init__(self) -> None:
         self._pending = bytearray()
-        self._scanned = 0
+        self._scanned: int = 0
         self._depth = 0
         self._in_string = False
+        self._too_long = False
+        """Whether a part of the present piece was given out already."""
         self.closed = False
         """Whether the array has ended."""
         self.elements = 0
@@ -30,18 +33,24 @@ class ArraySplitter:
         self._pending += data
         pieces: list[bytes] = []
         while (end := self._next_end()) is not None:
-            pieces.append(bytes(self._pending[:end]))
+            too_long = self._too_long or end > MAX_EVENT_BYTES
+            pieces.append(Fragment(self._pending[:end]) if too_long else bytes(self._pending[:end]))
+            self._too_long = False
             del self._pending[:end]
             self._scanned = 0
         if len(self._pending) > MAX_EVENT_BYTES:
-            pieces.append(self.rest())
+            self._too_long = True
+            pieces.append(Fragment(self._pending[: self._scanned]))
+            del self._pending[: self._scanned]
+            self._scanned = 0
         return pieces
 
     def rest(self) -> bytes:
         """What was begun and not completed; forgotten here."""
-        rest = bytes(self._pending)
+        rest = Fragment(self._pending) if self._too_long else bytes(self._pending)
         self._pending.clear()
         self._scanned = 0
+        self._too_long = False
         return rest
 
     def _next_end(self) -> int | None:

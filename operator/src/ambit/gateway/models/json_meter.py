@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
+from ambit.gateway.models.unreadable import UNREADABLE
 from ambit.gateway.models.wire_format import TokenUsage
 
 MAX_DOCUMENT_BYTES: Final = 32 * 2**20
@@ -12,7 +11,7 @@ MAX_DOCUMENT_BYTES: Final = 32 * 2**20
 
 class JsonMeter:
     """Keeps the document until it is complete; one that is too large, or cannot be read, is passed on, its usage
-    unknown. `usage_of` may raise msgspec.DecodeError.
+    unknown. `usage_of` may raise UNREADABLE.
     """
 
     def __init__(self, usage_of: Callable[[bytes], TokenUsage | None]) -> None:
@@ -41,7 +40,7 @@ class JsonMeter:
         if self._size <= MAX_DOCUMENT_BYTES:
             try:
                 self._usage = self._usage_of(b"".join(self._pieces))
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 self._usage = None  # what is not understood is charged by the hold
         self._pieces.clear()
         return b""

@@ -10,7 +10,8 @@ import msgspec
 
 from ambit.gateway.models.openai_usage import token_usage
 from ambit.gateway.models.output_bytes import STRUCTURE_TOKENS, written
-from ambit.gateway.models.sse import EventSplitter, event, event_data
+from ambit.gateway.models.sse import EventSplitter, Fragment, event, event_data
+from ambit.gateway.models.unreadable import UNREADABLE
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
 
@@ -60,7 +61,7 @@ def _token_usage(usage: _Usage) -> TokenUsage | None:
 
 
 def usage_of_document(document: bytes) -> TokenUsage | None:
-    """Raises msgspec.DecodeError."""
+    """Raises UNREADABLE."""
     usage = _decode_document(document).usage
     return _token_usage(usage) if usage is not None else None
 
@@ -108,6 +109,10 @@ class StreamMeter:
 
     def _passes(self, whole: bytes) -> bool:
         """Reads one event; whether it is the client's."""
+        if isinstance(whole, Fragment):
+            self._output_bound += len(whole)
+            self._usage = None
+            return True
         data = event_data(whole)
         if data == b"[DONE]":
             self._final = True
@@ -116,7 +121,7 @@ class StreamMeter:
             return True
         try:
             chunk = _decode_chunk(data)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             self._output_bound += len(data)
             if b'"usage"' in data:
                 self._usage = None  # not ours to judge, but what was said before is not the last word

@@ -12,7 +12,8 @@ import msgspec
 
 from ambit.gateway.models.openai_usage import token_usage
 from ambit.gateway.models.output_bytes import STRUCTURE_TOKENS, written
-from ambit.gateway.models.sse import EventSplitter, event, event_data
+from ambit.gateway.models.sse import EventSplitter, Fragment, event, event_data
+from ambit.gateway.models.unreadable import UNREADABLE
 from ambit.gateway.models.wire_format import Call, TokenUsage
 
 
@@ -76,7 +77,7 @@ def _token_usage(usage: _Usage) -> TokenUsage | None:
 
 
 def usage_of_document(document: bytes | msgspec.Raw) -> TokenUsage | None:
-    """The usage of a whole response. Raises msgspec.DecodeError."""
+    """The usage of a whole response. Raises UNREADABLE."""
     usage = _decode_response(document).usage
     return _token_usage(usage) if usage is not None else None
 
@@ -137,6 +138,10 @@ class StreamMeter:
         return b"".join(ending.events)
 
     def _read(self, whole: bytes) -> None:
+        if isinstance(whole, Fragment):
+            self._output_bound += len(whole)
+            self._usage = None
+            return
         data = event_data(whole)
         if not data:
             return
@@ -144,7 +149,7 @@ class StreamMeter:
             read = _decode_event(data)
             self._count(read)
             self._follow(read)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             self._output_bound += len(data)
             return  # not ours to judge; a usage that cannot be read leaves the usage unknown
 
@@ -246,7 +251,7 @@ def _object(encoded: bytes) -> dict[str, Any]:
     """What the provider wrote; empty where that was no object."""
     try:
         return msgspec.json.decode(encoded, type=dict[str, Any])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return {}
 
 

@@ -4,18 +4,29 @@ import re
 from typing import Final
 
 _EVENT_END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_END_BEGUN: Final = 3
+"""How many bytes of an event's end may have come without all of it."""
 MAX_EVENT_BYTES: Final = 4 * 2**20
+
+
+class Fragment(bytes):
+    """A part of an event or element that is longer than `MAX_EVENT_BYTES`. It is passed on and never read: where such
+    parts begin is chance, and what stands there may be a quotation. Meters count its bytes, and know no usage after it.
+    """
 
 
 class EventSplitter:
     """Gives out whole events, with all their bytes; what is begun waits for its end.
 
-    An event that never ends is given out in pieces of `MAX_EVENT_BYTES`: it is not understood, but it is not lost.
+    An event that is longer than `MAX_EVENT_BYTES` is given out in `Fragment`s: it is not understood, but it is not
+    lost. Which events those are does not depend on the pieces in which it comes.
     """
 
     def __init__(self) -> None:
         self._pending = bytearray()
         self._searched = 0
+        self._too_long = False
+        """Whether a part of the present event was given out already."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The events that these bytes complete."""
@@ -30,20 +41,25 @@ class EventSplitter:
             end = match.end()
             if end == len(pending) and pending[end - 1] == 0x0D:
                 break  # the line feed of this carriage return may be still to come
-            events.append(bytes(pending[start:end]))
+            too_long = self._too_long or end - start > MAX_EVENT_BYTES
+            events.append(Fragment(pending[start:end]) if too_long else bytes(pending[start:end]))
+            self._too_long = False
             start = end
             self._searched = end
         del pending[:start]
-        self._searched = max(0, len(pending) - 3)  # the longest end is four bytes
         if len(pending) > MAX_EVENT_BYTES:
-            events.append(self.rest())
+            self._too_long = True
+            events.append(Fragment(pending[:-_END_BEGUN]))
+            del pending[:-_END_BEGUN]
+        self._searched = max(0, len(pending) - _END_BEGUN)
         return events
 
     def rest(self) -> bytes:
         """What was begun and not completed; forgotten here."""
-        rest = bytes(self._pending)
+        rest = Fragment(self._pending) if self._too_long else bytes(self._pending)
         self._pending.clear()
         self._searched = 0
+        self._too_long = False
         return rest
 
 

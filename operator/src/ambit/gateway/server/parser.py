@@ -148,8 +148,8 @@ class RequestParser:
             self._refuse(400, "the request's target holds bytes outside ASCII; percent-encode them")
         elif version not in ("1.0", "1.1"):
             self._refuse(400, f"HTTP/{version} is not served; use HTTP/1.1")
-        elif version == "1.1" and names.count(b"host") != 1:
-            self._refuse(400, "an HTTP/1.1 request has exactly one Host header")
+        elif names.count(b"host") > 1 or (version == "1.1" and b"host" not in names):
+            self._refuse(400, "a request has exactly one Host header")
         elif codings and (version == "1.0" or codings[0].lower() != b"chunked"):
             self._refuse(400, "the only transfer coding is `chunked`, in HTTP/1.1")
         elif b"upgrade" in names and method != b"CONNECT":
