@@ -86,8 +86,11 @@ def a_route(
     overhead: str = "64",
     credential: bool = True,
     allowed: str = "All",
+    terms: Mapping[str, Any] | None = None,
 ) -> ModelRoute:
-    """A ModelRoute in the namespace `platform`. By default a token costs one millionth of a dollar, in and out."""
+    """A ModelRoute in the namespace `platform`. By default a token costs one millionth of a dollar, in and out. `terms`
+    are further fields of its backend.
+    """
     backend: dict[str, Any] = {
         "name": "only",
         "provider": provider,
@@ -99,6 +102,7 @@ def a_route(
             "maxOutputTokens": max_output_tokens,
             "promptOverheadTokens": overhead,
         },
+        **(terms or {}),
     }
     if credential:
         backend["credentialRef"] = {"name": SECRET.name, "key": SECRET.key}

@@ -54,6 +54,13 @@ def words(count: int) -> list[str]:
     return [f"w{index} " for index in range(count)]
 
 
+def frames(planned: Plan) -> list[str]:
+    """The output of a stream, a frame each."""
+    each = planned.script.frame_tokens
+    written = words(planned.output_tokens)
+    return ["".join(written[at : at + each]) for at in range(0, len(written), each)]
+
+
 class OpenAI:
     """`POST /v1/chat/completions`."""
 
@@ -101,7 +108,7 @@ class OpenAI:
             body = {**head, "model": planned.model, "choices": choices, **nothing_yet, **more}
             return b"data: " + msgspec.json.encode(body) + b"\n\n"
 
-        for word in words(planned.output_tokens):
+        for word in frames(planned):
             delta = {"role": "assistant", "content": word}
             yield chunk([{"index": i, "delta": delta, "finish_reason": None} for i in range(planned.choices)])
         finish = "length" if planned.cut_short else "stop"
@@ -164,7 +171,7 @@ class Anthropic:
         head = event("message_start", message=message)
         head += event("content_block_start", index=0, content_block={"type": "text", "text": ""})
         head += event("ping")
-        for word in words(planned.output_tokens):
+        for word in frames(planned):
             yield head + event("content_block_delta", index=0, delta={"type": "text_delta", "text": word})
             head = b""
         reason = "max_tokens" if planned.cut_short else "end_turn"

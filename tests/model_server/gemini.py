@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from tests.model_server.formats import Json, Plan, words
+from tests.model_server.formats import Json, Plan, frames, words
 
 
 def asked(body: Json, model: str, stream: bool) -> Json:
@@ -49,9 +49,10 @@ class Gemini:
 
     @staticmethod
     def answers(planned: Plan) -> Iterator[bytes]:
-        """The stream's answers, one token each, the last with the reason of its end."""
-        for count, word in enumerate(words(planned.output_tokens), start=1):
-            yield msgspec.json.encode(_answer(planned, word, count, None))
+        """The stream's answers, a frame each, the last with the reason of its end."""
+        for count, frame in enumerate(frames(planned), start=1):
+            tokens = min(count * planned.script.frame_tokens, planned.output_tokens)
+            yield msgspec.json.encode(_answer(planned, frame, tokens, None))
         finish = "MAX_TOKENS" if planned.cut_short else "STOP"
         yield msgspec.json.encode(_answer(planned, "", planned.output_tokens, finish))
 

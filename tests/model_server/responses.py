@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from tests.model_server.formats import CREATED, Json, Plan, words
+from tests.model_server.formats import CREATED, Json, Plan, frames, words
 
 
 class Responses:
@@ -55,7 +55,7 @@ class Responses:
         begun = _message(planned, []) | {"status": "in_progress"}
         head += event("response.output_item.added", output_index=0, item=begun)
         head += event("response.content_part.added", **part, part=_text_part(""))
-        for word in words(planned.output_tokens):
+        for word in frames(planned):
             yield head + event("response.output_text.delta", **part, delta=word, logprobs=[])
             head = b""
         document = Responses.document(planned)

@@ -7,12 +7,14 @@ import msgspec
 
 
 class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One behaviour. Times are milliseconds; a frame is one piece of output, one token long."""
+    """One behaviour. Times are milliseconds; a frame is one piece of output."""
 
     tag: str = ""
     """Means nothing; tells who asked, in what was received."""
     tokens: int = 3
     """Output tokens for each choice, unless the request allows fewer."""
+    frame_tokens: int = 1
+    """How many of them one frame of a stream has."""
     input: int | None = None
     """Input tokens in all; by default a quarter of the prompt's bytes."""
     cached: int = 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +53,8 @@ class ModelServer:
         self.received: list[Received] = []
         self._arrival = asyncio.Condition()
         self.url = ""
+        self.before_frame: Callable[[], Awaitable[None]] = _at_once
+        """Waited for before each frame of a stream: a test's way to pace all streams by what it waits for."""
 
     async def next_arrival(self) -> None:
         """Waits until another request has come in."""
@@ -127,7 +129,7 @@ class ModelServer:
         if script.hang_after == 0:
             await asyncio.Event().wait()
         if fields.get("stream"):
-            return await _stream(request, form, planned, received)
+            return await _stream(request, form, planned, received, self.before_frame)
         return await _document(request, form, planned)
 
     async def _list_received(self, _: web.Request) -> web.Response:
@@ -161,7 +163,17 @@ async def _document(request: web.Request, form: Format, planned: Plan) -> web.St
     return response
 
 
-async def _stream(request: web.Request, form: Format, planned: Plan, received: Received) -> web.StreamResponse:
+async def _at_once() -> None:
+    pass
+
+
+async def _stream(
+    request: web.Request,
+    form: Format,
+    planned: Plan,
+    received: Received,
+    before_frame: Callable[[], Awaitable[None]],
+) -> web.StreamResponse:
     script = planned.script
     kind = "application/json" if form is GeminiArray else "text/event-stream"
     response = web.StreamResponse(headers={"Content-Type": kind, "X-Request-Id": "scripted"})
@@ -169,6 +181,7 @@ async def _stream(request: web.Request, form: Format, planned: Plan, received: R
     await response.prepare(request)
     for event in form.events(planned):
         await _before_frame(request, script, received.frames_sent)
+        await before_frame()
         await response.write(event)
         received.frames_sent += 1
     await response.write_eof()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -10,7 +9,7 @@ from ambit.gateway import refusals
 from ambit.gateway.exhausted import Exhausted
 from ambit.gateway.holding_ahead import HoldingAhead
 from ambit.gateway.holding_ahead.estimate import missing
-from ambit.gateway.holds import Hold
+from ambit.gateway.holds import Hold, Need
 from ambit.gateway.identity.session_directory import Session
 from ambit.gateway.models.wire_format import RefusedCall
 from ambit.gateway.room_queue import RoomQueue
@@ -32,15 +31,6 @@ _AWAITED: Final = metrics.GATEWAY_HOLDS_AHEAD.labels("Awaited")
 
 class ClientGone(Exception):
     """The client went away before anything was held for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Need:
-    """What a call is to hold: at most, at least, and at least while it is only others who are in the way."""
-
-    want: Amount
-    at_least: Amount
-    useful: Amount
 
 
 class Admission:
@@ -76,18 +66,19 @@ class Admission:
         at_least: Amount,
         gone: asyncio.Future[None],
         *,
-        useful: Amount | None = None,
+        need_now: Callable[[], Need] | None = None,
     ) -> Hold:
-        """Holds at least `useful` (unless said otherwise `at_least`) and at most `want`, or more where more was held
-        ahead; waits in the queue for room that others hold. Where what is *spent* leaves less room than `useful`, it
-        holds that, at least `at_least`.
+        """Holds at least `at_least` and at most `want`, or more where more was held ahead; waits in the queue for room
+        that others hold. `need_now` is asked again while it waits, and may say how much would be useful: so much is
+        waited for, and less is taken only where what is *spent* leaves less.
 
         Raises RefusedCall where a bound, the session's end, or the ledger's absence stands in the way, and ClientGone.
         """
         with tracing.part(SpanName.ADMISSION):
-            return await self._hold(session, _Need(want, at_least, useful or at_least), gone)
+            return await self._hold(session, need_now or (lambda: Need(want, at_least, at_least)), gone)
 
-    async def _hold(self, session: Session, need: "_Need", gone: asyncio.Future[None]) -> Hold:
+    async def _hold(self, session: Session, need_now: Callable[[], Need], gone: asyncio.Future[None]) -> Hold:
+        need = need_now()
         want = need.want
         cut = self.exhausted.after_a_cut(session)
         if cut is not None:
@@ -108,7 +99,7 @@ class Admission:
         if hold is not None:
             return self._unless(gone, hold)
         metrics.GATEWAY_HOLDS_AHEAD.labels("None").inc()
-        return self._unless(gone, await self._at_the_ledger(session, need, gone))
+        return self._unless(gone, await self._at_the_ledger(session, need_now, gone))
 
     async def _extended(self, hold: Hold, want: Amount, at_least: Amount) -> Hold | None:
         """The hold ahead with what the call needs beyond it, by the ledger's word of this moment; None where there is
@@ -138,14 +129,10 @@ class Admission:
         how = HoldFrom.CONFIRMED if extend.want == _NOTHING else HoldFrom.EXTENDED
         metrics.GATEWAY_HOLDS_AHEAD.labels(how.value).inc()
         tracing.current().set(Attribute.HOLD, how.value)
-        return replace(
-            hold,
-            amount=hold.amount + answer.amount,
-            expires_at_s=asked_at_s + self._hold_expires_in_ms / 1000,
-            next_sequence=hold.next_sequence + 1,
-        )
+        return hold.extended(answer.amount, asked_at_s + self._hold_expires_in_ms / 1000)
 
-    async def _at_the_ledger(self, session: Session, need: "_Need", gone: asyncio.Future[None]) -> Hold:
+    async def _at_the_ledger(self, session: Session, need_now: Callable[[], Need], gone: asyncio.Future[None]) -> Hold:
+        need = need_now()
         refused = self.exhausted.refusal(session, need.at_least)
         if refused is not None:
             raise refusals.refused(refused, self._utc_now())
@@ -157,13 +144,13 @@ class Admission:
             if isinstance(answer, Hold):
                 return answer
             in_the_way = self._to_queue_for(answer)
-        return await self._queue_for(in_the_way, session, need, answer, gone)
+        return await self._queue_for(in_the_way, session, need_now, answer, gone)
 
     async def _queue_for(
         self,
         account: str,
         session: Session,
-        need: "_Need",
+        need_now: Callable[[], Need],
         last: wire.Wait | None,
         gone: asyncio.Future[None],
     ) -> Hold:
@@ -177,7 +164,7 @@ class Admission:
             while await self._queue.turn(ticket, deadline - loop.time()):
                 if gone.done():
                     raise ClientGone
-                answer = await self._try(session, need)
+                answer = await self._try(session, need_now())
                 if isinstance(answer, Hold):
                     return answer
                 self._queue.move(ticket, self._to_queue_for(answer))
@@ -185,7 +172,7 @@ class Admission:
         finally:
             self._queue.leave(ticket)
         if last is None:  # those ahead never moved: ask once, so as to say which bound it is
-            answer = await self._try(session, need)
+            answer = await self._try(session, need_now())
             if isinstance(answer, Hold):
                 return answer
             last = answer
@@ -203,7 +190,7 @@ class Admission:
             raise ClientGone
         return hold
 
-    async def _first_try(self, session: Session, need: "_Need") -> Hold | wire.Wait:
+    async def _first_try(self, session: Session, need: Need) -> Hold | wire.Wait:
         """As `_try`, and tells the ledger first how little the call may be: nothing is exhausted while there is room
         for that. Mostly there is room for all of it, and this is the only question. Raises RefusedCall.
         """
@@ -213,7 +200,7 @@ class Admission:
         self._settlements.release(answer.id, "too little for the call, which waits for more")
         return await self._try(session, need)
 
-    async def _try(self, session: Session, need: "_Need") -> Hold | wire.Wait:
+    async def _try(self, session: Session, need: Need) -> Hold | wire.Wait:
         """Room for what is useful, or a wait for it; where what is spent leaves less, for what there is. Raises
         RefusedCall.
         """

@@ -61,5 +61,5 @@ class Admitting:
         events = LedgerEvents(ledger, silence_ms=SILENCE_MS if hold_ahead else None, heard=ahead.heard)
         events.subscribe(ahead.on_event)
         events.subscribe(admission.exhausted.on_event)
-        calls = CallHolds(ledger, admission, queue, warnings, hold_expires_in_ms=hold_expires_in_ms)
+        calls = CallHolds(ledger, admission, settlements, queue, warnings, hold_expires_in_ms=hold_expires_in_ms)
         return cls(queue, warnings, settlements, ahead, admission, calls, events)

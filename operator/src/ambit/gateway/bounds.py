@@ -44,17 +44,24 @@ def priced_for(call: Call, route: RouteBinding) -> RouteBinding:
     return route
 
 
+def _hides_output(call: Call, route: RouteBinding) -> bool:
+    return call.hides_output if route.reasoning is None else route.reasoning is Reasoning.HIDDEN
+
+
 def can_be_metered(call: Call, route: RouteBinding) -> bool:
     """Whether all that the call's answer bills shows on the way, and its server stops writing once it is cut off."""
-    hides = call.hides_output if route.reasoning is None else route.reasoning is Reasoning.HIDDEN
-    stops = route.on_disconnect is OnDisconnect.STOPS
-    return call.stream and stops and not hides and call.billing is Billing.INPUT_AND_OUTPUT
+    if call.billing is not Billing.INPUT_AND_OUTPUT or not call.stream:
+        return False
+    return route.on_disconnect is OnDisconnect.STOPS and not _hides_output(call, route)
 
 
-def bound(call: Call, route: RouteBinding, typical_output_tokens: int | None = None) -> CallBound:
+def bound(
+    call: Call, route: RouteBinding, typical_output_tokens: int | None = None, *, whole_at_once: bool = False
+) -> CallBound:
     """The most that a call may use, by what is known before it is sent.
 
-    `typical_output_tokens`: what calls like this one needed, of all choices; None: nothing is known.
+    `typical_output_tokens`: what calls like this one needed, of all choices; None: nothing is known. `whole_at_once`:
+    whether a call that may grow had better hold all of it from the start.
     """
     if call.billing is Billing.NOTHING:
         free = Amount(model_calls=1)
@@ -71,10 +78,12 @@ def bound(call: Call, route: RouteBinding, typical_output_tokens: int | None = N
         output = min(call.asked_output_tokens, most)
     least = max(min(output, SMALLEST_USEFUL_OUTPUT_TOKENS), min(output, call.floor_output_tokens))
     whole, smallest = call.choices * output, call.choices * least
-    useful = whole if typical_output_tokens is None else max(smallest, min(whole, typical_output_tokens))
+    useful = whole
+    if typical_output_tokens is not None and not _hides_output(call, route):  # half of a thought is of no use
+        useful = max(smallest, min(whole, typical_output_tokens))
     grows = useful < whole and can_be_metered(call, route)
     return CallBound(
-        want=worst(route, input_tokens, useful if grows else whole),
+        want=worst(route, input_tokens, useful if grows and not whole_at_once else whole),
         at_least=worst(route, input_tokens, smallest),
         useful=worst(route, input_tokens, useful),
         grows=grows,

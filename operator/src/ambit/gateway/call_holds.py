@@ -5,26 +5,34 @@ For each attempt at one backend, by itself: what is known of a backend's calls s
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from ambit.gateway import bounds
+from ambit.gateway import bounds, refusals
 from ambit.gateway.admission import Admission
 from ambit.gateway.bounds import CallBound
 from ambit.gateway.exhausted import Exhausted
-from ambit.gateway.holds import Hold
+from ambit.gateway.holding_ahead.estimate import missing
+from ambit.gateway.holds import Hold, Need
 from ambit.gateway.identity.session_directory import Session
 from ambit.gateway.models.wire_format import Billing, Call
-from ambit.gateway.progressive import Caller, Cover, Ended, GrowingHold, Over, TypicalOutput
+from ambit.gateway.progressive import Caller, Cover, Ended, GrowingHold, Over, TypicalOutput, is_final
 from ambit.gateway.progressive.typical import Key
 from ambit.gateway.relay import CutCause, Ending, Relay, Relayed
 from ambit.gateway.room_queue import RoomQueue
+from ambit.gateway.settlements import Settlements
 from ambit.gateway.warnings import Warnings
+from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
-from ambit.ledger.client import LedgerClient
+from ambit.ledger.client import LedgerClient, LedgerError, LedgerUnavailable
 from ambit.policy import RouteBinding
 
 _log = logging.getLogger(__name__)
+FINISH_AT_LEAST: Final = 3
+"""So many streams of a namespace at a time hold their whole bound where there is room: whatever all of them write,
+these finish. Where each held no more than calls before it needed, a day on which all write more would have all of them
+take slices until nothing is left, and none finish."""
 _CAUSES: Final = {Over.LOST: CutCause.HOLD_LOST, Over.USED_UP: CutCause.HOLD_USED_UP}
 
 
@@ -49,12 +57,14 @@ class CallHolds:
         self,
         ledger: LedgerClient,
         admission: Admission,
+        settlements: Settlements,
         queue: RoomQueue,
         warnings: Warnings,
         *,
         hold_expires_in_ms: int,
     ) -> None:
         self._admission = admission
+        self._settlements = settlements
         self._growing = _Growing(ledger, queue, warnings, admission.exhausted, hold_expires_in_ms)
         self._queue = queue
         self._typical = TypicalOutput()
@@ -62,11 +72,42 @@ class CallHolds:
     async def take(self, session: Session, call: Call, route: RouteBinding, gone: asyncio.Future[None]) -> "HeldCall":
         """Holds what the call needs at first. Raises RefusedCall, and ClientGone."""
         kinds = _kinds(session, call, route)
-        bounded = bounds.bound(call, route, self._typical.of(kinds))
-        arrival = self._queue.arrived()
-        hold = await self._admission.hold(session, bounded.want, bounded.at_least, gone, useful=bounded.useful)
-        caller = Caller(session.path, session.parent, arrival)
+
+        def bound_now() -> CallBound:
+            whole_at_once = self._growing.whole[session.namespace] < FINISH_AT_LEAST
+            return bounds.bound(call, route, self._typical.of(kinds), whole_at_once=whole_at_once)
+
+        def need_now() -> Need:
+            """While it waits, others end, and tell how much such calls need."""
+            nonlocal bounded
+            bounded = bound_now()
+            return Need(bounded.want, bounded.at_least, bounded.useful)
+
+        bounded = bound_now()
+
+        caller = Caller(session.path, session.parent, self._queue.arrived())
+        hold = await self._admission.hold(session, bounded.want, bounded.at_least, gone, need_now=need_now)
+        if bounded.grows and not hold.amount.covers(bounded.want):
+            bounded, hold = await self._fitted(bounded, hold)
         return HeldCall(self._growing, self._typical, kinds, session, caller, call, route, bounded, hold)
+
+    async def _fitted(self, bounded: CallBound, hold: Hold) -> tuple[CallBound, Hold]:
+        """A call that got less than it wanted: it grows where it is only others who are in the way. Where there will
+        never be room for all of it, it is limited to what it has, so that its provider ends it and says what it used.
+        """
+        asked_at_s = asyncio.get_running_loop().time()
+        more = missing(bounded.want, hold.amount)
+        extend = wire.Extend(hold.id, hold.next_sequence, self._growing.expires_in_ms, more, more)
+        try:
+            answer = await self._growing.ledger.extend(extend)
+        except (LedgerUnavailable, LedgerError, asyncio.CancelledError) as error:
+            self._settlements.release(hold.id, "the call ended before it was sent")
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            raise refusals.ledger_away() from error
+        if isinstance(answer, wire.Granted):
+            return bounded, hold.extended(answer.amount, asked_at_s + self._growing.expires_in_ms / 1000)
+        return (replace(bounded, grows=False) if is_final(answer, hold.amount) else bounded), hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +119,8 @@ class _Growing:
     warnings: Warnings
     exhausted: Exhausted
     expires_in_ms: int
+    whole: Counter[str] = field(default_factory=Counter[str])
+    """By namespace, how many streams that could grow hold their whole bound."""
 
 
 class HeldCall:
@@ -107,13 +150,18 @@ class HeldCall:
         self.output_tokens = bounds.granted_output_tokens(call, route, bounded, hold.amount)
         """What each choice may write: what is written into the request."""
         self._growth: GrowingHold | None = None
+        self._counted = False
 
-    def follow(self, relay: Relay) -> GrowingHold:
-        """Keeps the hold alive, and grows it, while the answer is relayed; whoever calls stops it."""
+    def follow(self, relay: Relay) -> None:
+        """Keeps the hold alive, and grows it, while the answer is relayed, until `stop`."""
         bounded, call = self._bounded, self._call
         price = _Price(self._route, bounded.input_tokens)
         whole = call.choices * self.output_tokens
         held = whole if call.billing is not Billing.INPUT_AND_OUTPUT else price.covered(self.hold.amount)
+
+        if held >= whole and bounds.can_be_metered(call, self._route):
+            self._counted = True
+            self._with.whole[self._session.namespace] += 1
 
         def over(ended: Ended) -> None:
             _log.warning("the call with hold %s is cut: %s", self.hold.id, ended.message)
@@ -133,7 +181,16 @@ class HeldCall:
             over=over,
         )
         relay.follow(self._growth)
-        return self._growth
+
+    def stop(self) -> None:
+        """The answer is over."""
+        if self._growth is not None:
+            self._growth.stop()
+        if self._counted:
+            self._counted = False
+            self._with.whole.subtract((self._session.namespace,))
+            if not self._with.whole[self._session.namespace]:
+                del self._with.whole[self._session.namespace]
 
     @property
     def at_most(self) -> Amount:

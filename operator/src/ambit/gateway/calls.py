@@ -136,11 +136,11 @@ class Calls:
             _count(route, "Cut")
             raise _unanswered(route, session, relay.done.result(), relay.cut_cause)
         relay.attach(connection)
-        keeper = held.follow(relay)
+        held.follow(relay)
         try:
             relayed = await relay.done
         finally:
-            keeper.stop()
+            held.stop()
         spans.of_exchange(tracing.current(), route, relayed)
         return relayed, relay.cut_cause
 

@@ -4,8 +4,8 @@
 the ledger. The reasons for the figures: docs/design/0009-holds-that-grow.md.
 """
 
-from ambit.gateway.progressive.growing_hold import Caller, Ended, GrowingHold, Over
+from ambit.gateway.progressive.growing_hold import Caller, Ended, GrowingHold, Over, is_final
 from ambit.gateway.progressive.slices import Cover
 from ambit.gateway.progressive.typical import TypicalOutput
 
-__all__ = ["Caller", "Cover", "Ended", "GrowingHold", "Over", "TypicalOutput"]
+__all__ = ["Caller", "Cover", "Ended", "GrowingHold", "Over", "TypicalOutput", "is_final"]

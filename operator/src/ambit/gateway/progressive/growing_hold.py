@@ -24,6 +24,14 @@ ASK_AGAIN_S: Final = 0.1
 _NOTHING: Final = Amount()
 
 
+def is_final(denial: wire.Refused | wire.Wait, held: Amount) -> bool:
+    """Whether nothing that others settle makes room for more of a hold of this amount: what is spent, and the hold
+    itself, stand in the way.
+    """
+    mine = 0 if denial.resource is None else held.vector().get(INDEX[denial.resource], 0)
+    return isinstance(denial, wire.Refused) or denial.spent + mine + denial.requested > denial.limit
+
+
 class Over(Enum):
     """Why a call cannot go on."""
 
@@ -108,6 +116,9 @@ class GrowingHold:
     # -- the relay -----------------------------------------------------------
     def shown(self, output_bound: int) -> None:
         """So much of the stream has come by now."""
+        if output_bound - self._shown > self._cover.at_a_time:
+            self._cover = self._cover.came(output_bound - self._shown)
+            self._quiet_up_to = self._cover.asks_beyond
         self._shown = output_bound
         if self._blind or output_bound > self._quiet_up_to:
             self._blind = False
@@ -239,15 +250,10 @@ class GrowingHold:
                     self._follow()
             case _ if not grew:
                 self._end(Over.LOST, answer.message)
-            case wire.Wait() if not self._is_final(answer):
+            case wire.Wait() if not is_final(answer, self._amount):
                 self._queue_for(answer)
             case _:
                 self._no_more_granted(answer.message, answer)
-
-    def _is_final(self, wait: wire.Wait) -> bool:
-        """Whether nothing that others settle makes room: what is spent, and this hold itself, stand in the way."""
-        mine = 0 if wait.resource is None else self._amount.vector().get(INDEX[wait.resource], 0)
-        return wait.spent + mine + wait.requested > wait.limit
 
     def _queue_for(self, wait: wire.Wait) -> None:
         self._why = f"{wait.message}; calls under way hold the rest"

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 UNDER_WAY_TOKENS: Final = 1_024
-"""Held beyond what has been shown: what the provider has written, and bills, before a cut reaches it. Half a second of
-the fastest servers there are (2,000 tokens a second), ten of ordinary ones; a cut takes 100 ms and the way there."""
+"""Held beyond what has been shown, at least: what the provider has written, and bills, before a cut reaches it. Half a
+second of the fastest servers there are (2,000 tokens a second), ten of ordinary ones; a cut takes 100 ms and the way.
+"""
 LEAD_TOKENS: Final = 2_048
 """So much before the hold is used up, more is asked for: at 100 tokens a second, of which each is counted with its four
 or five bytes, some five seconds; an answer of the ledger takes milliseconds."""
@@ -26,10 +27,16 @@ class Cover:
     held: int
     whole: int
     """Once so much is held, nothing more ever is, and nothing is cut: the provider keeps to the limit it was given."""
+    at_a_time: int = 0
+    """The most that came at a time: so much may come again before it can be cut."""
 
     def needed(self, shown: int | None) -> int:
         """What has to be held once so much was shown; None: it cannot be told, and may be anything."""
-        return self.whole if shown is None else min(self.whole, shown + UNDER_WAY_TOKENS)
+        return self.whole if shown is None else min(self.whole, shown + self._under_way)
+
+    @property
+    def _under_way(self) -> int:
+        return max(UNDER_WAY_TOKENS, self.at_a_time)
 
     def enough(self, shown: int | None) -> bool:
         """Whether what is held covers what may have been billed by now."""
@@ -45,7 +52,7 @@ class Cover:
     @property
     def asks_beyond(self) -> int:
         """The most that may have been shown so that nothing need be asked for: a question of one comparison."""
-        return self.whole if self.held >= self.whole else self.held - LEAD_TOKENS - UNDER_WAY_TOKENS
+        return self.whole if self.held >= self.whole else self.held - LEAD_TOKENS - self._under_way
 
     def least(self, shown: int | None) -> int:
         """What has to be held at least, for an extension to be worth anything."""
@@ -54,3 +61,7 @@ class Cover:
     def grown(self, held: int) -> "Cover":
         """After an extension."""
         return replace(self, held=min(held, self.whole))
+
+    def came(self, at_a_time: int) -> "Cover":
+        """After more came at a time than ever."""
+        return replace(self, at_a_time=at_a_time)
