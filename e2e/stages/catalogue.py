@@ -46,6 +46,8 @@ STAGES = (
         CODE,
         after=["build", "packages"],
     ),
+    # What it found is in build/fuzz.
+    Stage("fuzz", [PYTHON, "-m", "tests.fuzz", "--seconds", "120"], 600, CODE),
     Stage(
         "simulation",
         [PYTHON, "-m", "tests.ledger_simulation", "--seeds", "10000", "--limit-s", "2340"],
@@ -59,8 +61,6 @@ STAGES = (
         after=["simulation"],
         yields=True,
     ),
-    # In a lane that waits for the images at first; what it found is in build/fuzz.
-    Stage("fuzz", [PYTHON, "-m", "tests.fuzz", "--seconds", "120"], 600, API),
     Stage("packages", [PYTHON, "-m", "e2e.postgres"], 300, PODS),
     Stage("build", [PYTHON, "-m", "e2e.cluster", "build"], 1500, PODS),
     Stage("images", [PYTHON, "-m", "e2e.images", "build"], 600, PODS),
