@@ -185,33 +185,3 @@ async def test_a_restored_ledger_answers_again_once_it_is_told_what_was_spent_si
     verified = await ambit_ledger("audit", "verify", "--store", str(tmp_path / "restored"))
     assert (verified.code, verified.error) == (0, "")
     assert verified.out.startswith("3 records are whole")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (
-            ["usage", "--by", "label:a b"],
-            "exec -n ambit-system deploy/ambit-ledger -- ambit ledger usage --by 'label:a b'\n",
-        ),
-        (["inspect", BUDGET], f"exec -n ambit-system deploy/ambit-ledger -- ambit ledger inspect {BUDGET}\n"),
-        (["audit", "export"], "--store with its folder"),
-        (["audit", "verify"], "exec -n ambit-system deploy/ambit-ledger -- ambit ledger audit verify\n"),
-        (["backup", "-"], "exec -n ambit-system deploy/ambit-ledger -- ambit ledger backup - > FILE\n"),
-        (["restore", "-"], "docs/ledger-storage.md"),
-        (
-            ["accept-clock", "--reason", "it is right", "--by", "ada"],
-            "exec -n ambit-system deploy/ambit-operator -- ambit ledger accept-clock --reason 'it is right' --by ada\n",
-        ),
-    ],
-)
-async def test_where_there_is_no_ledger_it_says_what_to_write(arguments: list[str], says: str) -> None:
-    ran = await ambit_ledger(*arguments)
-    assert ran.code == 1
-    assert says in ran.error
-    assert "AMBIT_LEDGER_URL" not in ran.error, "nobody sets up by hand what the Pods have"
-
-
-async def test_it_names_the_namespace_that_ambit_is_in() -> None:
-    ran = await ambit_ledger("usage", environ={"AMBIT_NAMESPACE": "agents"})
-    assert "kubectl exec -n agents deploy/ambit-ledger" in ran.error
