@@ -153,6 +153,50 @@ async def test_the_ledger_is_told_how_many_were_refused_in_its_place(clocked: Cl
     assert clocked.ledger.ops == [wire.CountRefusals(BUDGET, Window.DAY, Resource.MODEL_CALLS, 25)]
 
 
+async def test_a_session_whose_answer_was_cut_is_refused_whatever_little_it_asks_for_and_no_other_is(
+    clocked: Clocked,
+) -> None:
+    clocked.notes.cut(MINE, REFUSED)
+    refused = clocked.notes.after_a_cut(MINE)
+    assert refused is not None
+    assert (refused.account, refused.limit, refused.spent) == (BUDGET, 10, 9)
+    assert "was cut there" in refused.message
+    assert clocked.notes.after_a_cut(SIBLING) is None
+
+
+async def test_a_cut_is_forgotten_once_its_window_is_over(clocked: Clocked) -> None:
+    clocked.notes.cut(MINE, a_copy(resets_in_ms=0))
+    assert clocked.notes.after_a_cut(MINE) is None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        wire.LimitsChanged(BUDGET),
+        wire.AccountWoken(MINE.path),
+        wire.Resynchronised(),
+        wire.SessionKilled(MINE.path, ""),
+    ],
+)
+async def test_a_cut_is_forgotten_once_there_may_be_more(clocked: Clocked, event: wire.AnyEvent) -> None:
+    clocked.notes.cut(MINE, REFUSED)
+    clocked.notes.on_event(event)
+    assert clocked.notes.after_a_cut(MINE) is None
+
+
+async def test_after_a_cut_the_ledger_is_not_asked_though_it_would_grant() -> None:
+    ledger = ScriptedLedger()
+    gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async with ledger.client() as client:
+        ours = Admitting.over(client, hold_expires_in_ms=NEVER_MS, hold_ahead=True)
+        ours.admission.exhausted.cut(MINE, REFUSED)
+        with pytest.raises(RefusedCall) as refused:
+            await ours.admission.hold(MINE, ONE, ONE, gone)
+        assert (refused.value.status, refused.value.retry_after_s) == (402, None)
+        assert ledger.ops == []
+        assert (await ours.admission.hold(SIBLING, ONE, ONE, gone)).amount == ONE
+
+
 def calls_a_day(limit: int, *top_ups: wire.TopUp) -> wire.PutAccount:
     return wire.PutAccount(BUDGET, (Limit(Window.LIFETIME, Resource.MODEL_CALLS, limit),), top_ups=top_ups)
 
