@@ -193,6 +193,7 @@ async def running_with(
     silence_s: float = 60.0,
     drain_s: float = 0.0,
     upstream_tls: ssl.SSLContext | None = None,
+    **data_plane_settings: Any,
 ) -> AsyncGenerator[Gateway]:
     """The same with a ledger that outlives the gateway."""
     async with AsyncExitStack() as stack:
@@ -211,6 +212,7 @@ async def running_with(
             limits=limits or Limits(),
             upstream_tls=upstream_tls,
             unused_s=UNUSED_S,
+            **data_plane_settings,
         )
         async with data_plane.serve(settings, ledger, world, reviewer) as plane:
             yield Gateway(plane, world, models, ledger, operator, process, reviewer)

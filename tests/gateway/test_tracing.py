@@ -89,6 +89,7 @@ async def test_one_call_is_one_tree_across_gateway_provider_and_ledger(
         "ambit.route": f"platform/{tenant.namespace}-smart",
         "ambit.cost.usd_nanos": 105_000,
         "ambit.usage.known": True,
+        "ambit.attempt": 1,
         "ambit.ending": "Completed",
     }
     admission = tree.one("admission", under=call)
@@ -102,7 +103,7 @@ async def test_one_call_is_one_tree_across_gateway_provider_and_ledger(
     upstream = tree.one("upstream", under=call)
     assert (upstream.kind, upstream.events) == ("CLIENT", ("first byte",))
     expected = {"http.request.method": "POST", "http.response.status_code": 200, "ambit.ending": "Completed"}
-    assert upstream.attributes == {**where, **expected}
+    assert upstream.attributes == {**where, **expected, "ambit.attempt": 1}
     settlement = tree.one("settlement", under=call)
     assert settlement.attributes == {"ambit.result": "Settled"}
     assert "ledger batch" in tree.under(settlement)

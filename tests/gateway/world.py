@@ -1,6 +1,6 @@
 """The objects that the data path decides by, as values: no apiserver."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ambit.api.agent import Agent
@@ -86,10 +86,12 @@ def a_route(
     overhead: str = "64",
     credential: bool = True,
     allowed: str = "All",
+    more: Iterable[Mapping[str, Any]] = (),
+    fallback: Mapping[str, Any] | None = None,
     terms: Mapping[str, Any] | None = None,
 ) -> ModelRoute:
     """A ModelRoute in the namespace `platform`. By default a token costs one millionth of a dollar, in and out. `terms`
-    are further fields of its backend.
+    are further fields of its backend; each of `more` is a backend like it but for what it says.
     """
     backend: dict[str, Any] = {
         "name": "only",
@@ -109,7 +111,11 @@ def a_route(
     return ModelRoute.from_dict(
         {
             "metadata": {"name": name, "namespace": SECRET.namespace},
-            "spec": {"backends": [backend], "allowedNamespaces": {"from": allowed}},
+            "spec": {
+                "backends": [backend, *({**backend, **other} for other in more)],
+                "allowedNamespaces": {"from": allowed},
+                "fallback": dict(fallback or {}),
+            },
         }
     )
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from ambit.api.model_route import OnDisconnect, Reasoning
 from ambit.gateway.models.strict_json import not_bounded
 from ambit.gateway.models.wire_format import SMALLEST_USEFUL_OUTPUT_TOKENS, Billing, Call, TokenUsage
@@ -29,6 +31,8 @@ class CallBound:
     """For each choice, of `at_least`."""
     grows: bool = False
     """Whether `want` is a first slice, and more is held as the output flows."""
+    model_calls: int = 1
+    """0: an attempt before was charged, and has counted the call."""
 
 
 def priced_for(call: Call, route: RouteBinding) -> RouteBinding:
@@ -134,13 +138,21 @@ def used(route: RouteBinding, usage: TokenUsage) -> Amount:
     )
 
 
-def worst(route: RouteBinding, input_tokens: int, output_tokens: int) -> Amount:
-    """The most that one call with so many tokens can cost."""
+def counted_before(bounded: CallBound) -> CallBound:
+    """The bound of a further attempt of a call that is counted already: money and tokens alone."""
+    want, at_least, useful = (
+        msgspec.structs.replace(amount, model_calls=0) for amount in (bounded.want, bounded.at_least, bounded.useful)
+    )
+    return replace(bounded, want=want, at_least=at_least, useful=useful, model_calls=0)
+
+
+def worst(route: RouteBinding, input_tokens: int, output_tokens: int, model_calls: int = 1) -> Amount:
+    """The most that one attempt with so many tokens can cost."""
     usd_nanos = worst_cost_nanos(route.price, input=input_tokens, output=output_tokens)
     return Amount(
         usd_nanos=usd_nanos,
         tokens=input_tokens + output_tokens,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        model_calls=1,
+        model_calls=model_calls,
     )

@@ -41,13 +41,13 @@ class _Price:
     """What output costs beside a call's input."""
 
     route: RouteBinding
-    input_tokens: int
+    bounded: CallBound
 
     def amount(self, output_tokens: int) -> Amount:
-        return bounds.worst(self.route, self.input_tokens, output_tokens)
+        return bounds.worst(self.route, self.bounded.input_tokens, output_tokens, self.bounded.model_calls)
 
     def covered(self, held: Amount) -> int:
-        return bounds.covered_output_tokens(self.route, self.input_tokens, held)
+        return bounds.covered_output_tokens(self.route, self.bounded.input_tokens, held)
 
 
 class CallHolds:
@@ -69,13 +69,19 @@ class CallHolds:
         self._queue = queue
         self._typical = TypicalOutput()
 
-    async def take(self, session: Session, call: Call, route: RouteBinding, gone: asyncio.Future[None]) -> "HeldCall":
-        """Holds what the call needs at first. Raises RefusedCall, and ClientGone."""
+    async def take(
+        self, session: Session, call: Call, route: RouteBinding, gone: asyncio.Future[None], *, counted: bool
+    ) -> "HeldCall":
+        """Holds what the call needs at first. `counted`: an attempt before has counted the call.
+
+        Raises RefusedCall, and ClientGone.
+        """
         kinds = _kinds(session, call, route)
 
         def bound_now() -> CallBound:
             whole_at_once = self._growing.whole[session.namespace] < FINISH_AT_LEAST
-            return bounds.bound(call, route, self._typical.of(kinds), whole_at_once=whole_at_once)
+            bound = bounds.bound(call, route, self._typical.of(kinds), whole_at_once=whole_at_once)
+            return bounds.counted_before(bound) if counted else bound
 
         def need_now() -> Need:
             """While it waits, others end, and tell how much such calls need."""
@@ -155,7 +161,7 @@ class HeldCall:
     def follow(self, relay: Relay) -> None:
         """Keeps the hold alive, and grows it, while the answer is relayed, until `stop`."""
         bounded, call = self._bounded, self._call
-        price = _Price(self._route, bounded.input_tokens)
+        price = _Price(self._route, bounded)
         whole = call.choices * self.output_tokens
         held = whole if call.billing is not Billing.INPUT_AND_OUTPUT else price.covered(self.hold.amount)
 
@@ -199,7 +205,7 @@ class HeldCall:
             return self._bounded.want
         whole = self._call.choices * self.output_tokens
         output = whole if self._growth is None else self._growth.most
-        return bounds.worst(self._route, self._bounded.input_tokens, output)
+        return _Price(self._route, self._bounded).amount(output)
 
     def learn(self, relayed: Relayed, cause: CutCause | None) -> None:
         """Remembers what the call needed, where that is known."""

@@ -1,14 +1,19 @@
-"""One model call, from its identity to its settlement."""
+"""One model call, from its identity to its settlement: one backend after the other, until one answers."""
 
 import asyncio
-import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
-from ambit.gateway import bounds, refusals, spans
+from ambit.api.model_route import FallbackCause
+from ambit.gateway import refusals, spans
+from ambit.gateway.accounting import Accounting, count
 from ambit.gateway.admission import ClientGone
 from ambit.gateway.admitting import Admitting
+from ambit.gateway.attempts.attempts import Attempt, Attempts, priced
+from ambit.gateway.attempts.backends import Backends
 from ambit.gateway.call_holds import HeldCall
-from ambit.gateway.holds import Hold
+from ambit.gateway.forwarded import forwarded
 from ambit.gateway.identity.session_directory import Session
 from ambit.gateway.live_calls import LiveCall, LiveCalls
 from ambit.gateway.models.json_meter import JsonMeter
@@ -17,31 +22,34 @@ from ambit.gateway.relay import CutCause, Ending, Relay, Relayed
 from ambit.gateway.routes.allowed_models import AllowedModels
 from ambit.gateway.routes.world import World
 from ambit.gateway.server.connection import Exchange
-from ambit.gateway.server.http import HOP_BY_HOP, Headers, Request, named_in_connection, request_head
+from ambit.gateway.server.http import Request
 from ambit.gateway.server.upstream import Origin, Unreachable, UpstreamPool
-from ambit.ledger.amounts import Amount
 from ambit.policy import RouteBinding
 from ambit.telemetry import metrics, tracing
 from ambit.telemetry.reasons import Refusal
-from ambit.telemetry.tracing import Attribute, Kind, SpanName
-
-_log = logging.getLogger(__name__)
+from ambit.telemetry.tracing import Attribute, Kind, SpanEvent, SpanName
 
 DRAIN_S: Final = 10.0
 """How long a call goes on after its client has gone, to learn what it used."""
-NOT_CHARGED: Final = frozenset({400, 401, 403, 404, 413, 422, 429, 529})
-"""A provider that answers so has refused the call, and bills nothing."""
-NOT_FORWARDED: Final = HOP_BY_HOP | {
-    *(b"host", b"content-length", b"expect", b"accept-encoding", b"cookie", b"forwarded", b"via"),
-    *(b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"),
-    # They choose who is billed, or what is done; the route's key and the wire format say that.
-    *(b"openai-organization", b"openai-project", b"x-goog-user-project", b"x-http-method-override"),
-}
-_NOT_FORWARDED_PREFIXES: Final = (b"x-ambit-", b"x-forwarded-", b"proxy-")
+_BREAKS: Final = {Ending.BROKEN_OFF: FallbackCause.UNAVAILABLE, Ending.SILENT: FallbackCause.TIMEOUT}
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What stays the same over all attempts of a call."""
+
+    wire: WireFormat
+    request: Request
+    call: Call
+    session: Session
+    exchange: Exchange
+    live: LiveCall
+    attempts: Attempts
+    received_at_s: float
 
 
 class Calls:
-    """Serves model calls: bound, hold, forward, meter, settle."""
+    """Serves model calls: choose a backend, hold, forward, meter, settle."""
 
     def __init__(
         self,
@@ -51,7 +59,10 @@ class Calls:
         admitting: Admitting,
         live: LiveCalls,
         upstream: UpstreamPool,
+        backends: Backends,
+        draw: Callable[[], float],
         silence_s: float,
+        room_s: float,
     ) -> None:
         self._world = world
         self._models = models
@@ -59,9 +70,13 @@ class Calls:
         self._settlements = admitting.settlements
         self._ahead = admitting.ahead
         self._warnings = admitting.warnings
+        self._accounting = Accounting(world, admitting.settlements)
         self._live = live
         self._upstream = upstream
+        self._backends = backends
+        self._draw = draw
         self._silence_s = silence_s
+        self._room_s = room_s
 
     async def serve(self, wire: WireFormat, request: Request, session: Session, exchange: Exchange) -> None:
         """Answers one call. Raises RefusedCall as long as nothing has been answered."""
@@ -70,151 +85,165 @@ class Calls:
             await self._serve(wire, request, session, exchange)
 
     async def _serve(self, wire: WireFormat, request: Request, session: Session, exchange: Exchange) -> None:
-        loop = asyncio.get_running_loop()
-        received_at = loop.time()
+        received_at_s = asyncio.get_running_loop().time()
         call = wire.parse(request)
-        route = bounds.priced_for(call, (await self._models.bind(session, call.model, wire.provider)).backends[0])
-        spans.of_call(tracing.current(), call, route)
+        model = priced(call, await self._models.bind(session, call.model, wire.provider))
+        attempts = Attempts(self._backends, model, self._draw)
         try:
             with self._live.entered(session.path) as live:
-                held = await self._holds.take(session, call, route, exchange.gone)
-                metrics.GATEWAY_ADMISSION_SECONDS.observe(loop.time() - received_at)
-                tracing.current().set(Attribute.REQUEST_MAX_TOKENS, held.output_tokens)
-                with metrics.GATEWAY_HOLDS.track_inprogress(), tracing.part(SpanName.UPSTREAM, Kind.CLIENT):
-                    relayed, cause = await self._forward(wire, request, call, route, session, exchange, live, held)
+                asked = _Asked(wire, request, call, session, exchange, live, attempts, received_at_s)
+                while not await self._attempt(asked, attempts.next()):
+                    pass
         except ClientGone:
             exchange.abort()
-            _count(route, "ClientGone")
+            count(model.backends[0], "ClientGone")
             tracing.current().fail("ClientGone")
-            return
-        self._account_for(session, call, route, held, relayed)
-        held.learn(relayed, cause)
+
+    async def _attempt(self, asked: _Asked, attempt: Attempt) -> bool:
+        """Holds, sends, relays and accounts for one attempt. False: the client has been told nothing, and another
+        backend is to be chosen. Raises RefusedCall and ClientGone.
+        """
+        session, attempts, route = asked.session, asked.attempts, attempt.route
+        spans.of_call(tracing.current(), asked.call, route)
+        try:
+            held = await self._holds.take(session, asked.call, route, asked.exchange.gone, counted=attempts.counted)
+        except RefusedCall as refused:
+            raise attempts.without_room(refused) from refused
+        if not attempts.has_failed:
+            metrics.GATEWAY_ADMISSION_SECONDS.observe(asyncio.get_running_loop().time() - asked.received_at_s)
+        tracing.current().set(Attribute.REQUEST_MAX_TOKENS, held.output_tokens)
+        relay = self._relay(asked, attempt)
+        asked.live.relayed_by(relay)
+        held.follow(relay)
+        try:
+            with metrics.GATEWAY_HOLDS.track_inprogress():
+                relayed = await self._placed(asked, attempt, held, relay)
+        finally:
+            held.stop()
+        if relayed is None:
+            return False
+        return self._ended(asked, attempt, held, relay, relayed)
+
+    def _ended(self, asked: _Asked, attempt: Attempt, held: HeldCall, relay: Relay, relayed: Relayed) -> bool:
+        """Accounts for an attempt; False: another follows."""
+        session, attempts, route = asked.session, asked.attempts, attempt.route
+        goes_on = relayed.ending is Ending.WITHHELD
+        if relayed.ending in _BREAKS:
+            goes_on = attempt.broke(_BREAKS[relayed.ending], answering=relayed.answered)
+        elif relayed.ending is Ending.COMPLETED:
+            attempt.completed()
+        elif not goes_on:
+            attempt.abandoned()
+        self._accounting.ended(session, asked.call, attempts, route, held, relayed, goes_on=goes_on)
+        if goes_on:
+            self._goes_on(attempt, str(relayed.status) if relayed.status is not None else relayed.message)
+            return False
+        held.learn(relayed, relay.cut_cause)
         self._ahead.ended(session.path, session.parent)
         if not relayed.answered:
-            raise _unanswered(route, session, relayed, cause)
+            raise _unanswered(attempts, route, session, relayed, relay.cut_cause)
+        return True
 
-    async def _forward(
-        self,
-        wire: WireFormat,
-        request: Request,
-        call: Call,
-        route: RouteBinding,
-        session: Session,
-        exchange: Exchange,
-        live: LiveCall,
-        held: HeldCall,
-    ) -> tuple[Relayed, CutCause | None]:
-        """Sends the call and relays its answer. Where it cannot be sent, the hold is released."""
-        hold = held.hold
-        try:
-            origin, message = self._message(wire, request, call, route, held.output_tokens)
-        except RefusedCall as refused:
-            self._settlements.release(hold.id, refused.message)
-            raise
-        relay = Relay(
-            exchange,
+    def _goes_on(self, attempt: Attempt, became: str) -> None:
+        tracing.current().note(SpanEvent.FELL_BACK)
+        attempt.gave_up(became)
+
+    def _relay(self, asked: _Asked, attempt: Attempt) -> Relay:
+        call, wire, first_byte_ms = asked.call, asked.wire, attempt.route.first_byte_ms
+        return Relay(
+            asked.exchange,
             lambda event_stream: wire.meter(call, event_stream),
             lambda: JsonMeter(lambda _: None),
-            lambda: self._warnings.take(session.path),
+            lambda: self._warnings.take(asked.session.path),
+            withhold=attempt.on_head,
+            first_byte_s=self._silence_s if first_byte_ms is None else first_byte_ms / 1000,
             silence_s=self._silence_s,
             drain_s=DRAIN_S,
         )
-        live.relayed_by(relay)
-        try:
-            connection = await self._upstream.send(
-                origin, message, relay, unless=lambda: relay.done.done() or exchange.gone.done()
-            )
-        except Unreachable as error:
-            self._settlements.release(hold.id, str(error))
-            metrics.GATEWAY_UPSTREAM_ERRORS.labels(str(route.route), "Unreachable").inc()
-            _count(route, "UpstreamFailed")
-            raise _upstream_failed(route, str(error)) from error
-        if connection is None:
-            self._settlements.release(hold.id, "the session or the client was gone before the call was sent")
-            if not relay.done.done():
-                raise ClientGone
-            _count(route, "Cut")
-            raise _unanswered(route, session, relay.done.result(), relay.cut_cause)
-        relay.attach(connection)
-        held.follow(relay)
-        try:
-            relayed = await relay.done
-        finally:
-            held.stop()
-        spans.of_exchange(tracing.current(), route, relayed)
-        return relayed, relay.cut_cause
 
-    def _message(
-        self, wire: WireFormat, request: Request, call: Call, route: RouteBinding, output_tokens: int
-    ) -> tuple[Origin, bytes]:
+    async def _placed(self, asked: _Asked, attempt: Attempt, held: HeldCall, relay: Relay) -> Relayed | None:
+        """Forwards the call once it has a place among those under way at the backend. None: another backend is to be
+        chosen, and the hold is released.
+        """
+        route = attempt.route
+        place = self._backends.enter(route)
+        if place is not None:
+            await self._wait_for(place, asked, route, held, relay)
+        try:
+            if not self._backends.known((route,))[route.backend].takes_calls:
+                self._settlements.release(held.hold.id, "the call was not sent: its backend went out meanwhile")
+                return None
+            with tracing.part(SpanName.UPSTREAM, Kind.CLIENT):
+                tracing.current().set(Attribute.ATTEMPT, asked.attempts.number)
+                return await self._forward(asked, attempt, held, relay)
+        finally:
+            self._backends.leave(route)
+
+    async def _wait_for(
+        self, place: asyncio.Future[None], asked: _Asked, route: RouteBinding, held: HeldCall, relay: Relay
+    ) -> None:
+        """Returns with the place taken. Raises RefusedCall and ClientGone, the hold released."""
+        waits, gone = metrics.GATEWAY_BACKEND_WAITS.labels, asked.exchange.gone
+        try:
+            await asyncio.wait((place, relay.done, gone), timeout=self._room_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not place.done():
+                place.cancel()
+        if not place.cancelled():
+            waits(str(route.route), route.backend, "Admitted").inc()
+            return
+        ended = relay.done.done() or gone.done()
+        waits(str(route.route), route.backend, "Ended" if ended else "Full").inc()
+        self._settlements.release(held.hold.id, "the call was not sent: its backend had no room for it")
+        raise self._not_sent(asked, route, relay) if ended else asked.attempts.full(route, self._room_s)
+
+    async def _forward(self, asked: _Asked, attempt: Attempt, held: HeldCall, relay: Relay) -> Relayed | None:
+        """Sends the call and relays its answer. Where it cannot be sent, the hold is released; None: another backend is
+        tried.
+        """
+        route, gone = attempt.route, asked.exchange.gone
         key = self._world.provider_key(route.credential) if route.credential is not None else None
         if route.credential is not None and key is None:
+            self._settlements.release(held.hold.id, "the call was not sent: its backend's key is not known")
             raise refusals.not_yet_known("the route's credential")
-        body = wire.rewrite(call, route.model, output_tokens)
-        origin = Origin.of(route.url)
-        base_path = route.url.split("://", 1)[1].partition("/")[2]
-        target = wire.target(request, route.model)
-        if base_path:
-            target = f"/{base_path}{target}"
-        trace = tracing.outgoing()
-        headers: Headers = (
-            (b"host", origin.authority.encode("idna" if not origin.authority.isascii() else "ascii")),
-            *forwarded_headers(request.headers, tracing.CONTEXT_HEADERS if trace else frozenset()),
-            *trace,
-            (b"accept-encoding", b"identity"),
-            (b"content-length", b"%d" % len(body)),
-            *(wire.credential(key) if key is not None else ()),
-        )
-        return origin, request_head("POST", target, headers) + body
+        try:
+            message = forwarded(asked.wire, asked.request, asked.call, route, key, held.output_tokens)
+        except RefusedCall as refused:
+            self._settlements.release(held.hold.id, refused.message)
+            raise
+        attempt.sent()
+        try:
+            connection = await self._upstream.send(
+                Origin.of(route.url), message, relay, unless=lambda: relay.done.done() or gone.done()
+            )
+        except Unreachable as error:
+            self._settlements.release(held.hold.id, str(error))
+            metrics.GATEWAY_UPSTREAM_ERRORS.labels(str(route.route), "Unreachable").inc()
+            if attempt.broke(FallbackCause.UNAVAILABLE, answering=False):
+                self._goes_on(attempt, str(error))
+                return None
+            count(route, "UpstreamFailed")
+            raise _upstream_failed(asked.attempts, route, str(error)) from error
+        if connection is None:
+            attempt.abandoned()
+            self._settlements.release(held.hold.id, "the session or the client was gone before the call was sent")
+            raise self._not_sent(asked, route, relay)
+        relay.attach(connection)
+        relayed = await relay.done
+        spans.of_exchange(tracing.current(), route, relayed)
+        return relayed
 
-    def _account_for(self, session: Session, call: Call, route: RouteBinding, held: HeldCall, relayed: Relayed) -> None:
-        """Settles what was used; the most that it can have been where that is not known; releases what the provider
-        refused.
-        """
-        hold, label = held.hold, str(route.route)
-        if relayed.status is not None and relayed.status >= 400:
-            metrics.GATEWAY_UPSTREAM_ERRORS.labels(label, str(relayed.status)).inc()
-        elif relayed.ending in (Ending.BROKEN_OFF, Ending.SILENT):
-            metrics.GATEWAY_UPSTREAM_ERRORS.labels(label, relayed.ending.value).inc()
-        if relayed.status in NOT_CHARGED:
-            self._settlements.release(hold.id, f"the provider refused the call: {relayed.status}")
-            if relayed.status == 401 and route.credential is not None:
-                self._world.credential_refused(route.credential)
-            _count(route, "UpstreamRefused")
-            spans.of_result(tracing.current(), call, relayed, Amount())
-            _log_call(session, route, hold, relayed, Amount())
-            return
-        _count(route, _OUTCOMES[relayed.ending])
-        if relayed.usage is None:
-            metrics.GATEWAY_UNKNOWN_USAGE.labels(label).inc()
-            used = held.at_most
-        else:
-            used = bounds.used(route, relayed.usage)
-            _count_tokens(label, relayed)
-        metrics.GATEWAY_COST.labels(label).inc(used.usd_nanos)
-        self._settlements.settle(session.path, hold.id, used)
-        spans.of_result(tracing.current(), call, relayed, used)
-        _log_call(session, route, hold, relayed, used)
+    def _not_sent(self, asked: _Asked, route: RouteBinding, relay: Relay) -> Exception:
+        """The session, the hold or the client was gone before the call was sent."""
+        if not relay.done.done():
+            return ClientGone()
+        count(route, "Cut")
+        return _unanswered(asked.attempts, route, asked.session, relay.done.result(), relay.cut_cause)
 
 
-def forwarded_headers(headers: Headers, replaced: frozenset[bytes] = frozenset()) -> Headers:
-    """The client's headers without those that are its own credentials, concern one connection, or are ours to set."""
-    drop = NOT_FORWARDED | named_in_connection(headers) | replaced
-    return tuple(
-        (name, value) for name, value in headers if name not in drop and not name.startswith(_NOT_FORWARDED_PREFIXES)
-    )
-
-
-_OUTCOMES: Final = {
-    Ending.COMPLETED: "Completed",
-    Ending.BROKEN_OFF: "UpstreamFailed",
-    Ending.SILENT: "UpstreamFailed",
-    Ending.CLIENT_GONE: "ClientGone",
-    Ending.CUT: "Cut",
-}
-
-
-def _unanswered(route: RouteBinding, session: Session, relayed: Relayed, cause: CutCause | None) -> RefusedCall:
+def _unanswered(
+    attempts: Attempts, route: RouteBinding, session: Session, relayed: Relayed, cause: CutCause | None
+) -> RefusedCall:
     """What the client is told where it has been given no head."""
     match cause:
         case CutCause.SESSION_ENDED:
@@ -228,40 +257,15 @@ def _unanswered(route: RouteBinding, session: Session, relayed: Relayed, cause: 
         case None:
             pass
     if relayed.status == 401:
-        return _upstream_failed(route, "the model's server does not accept the route's credential", final=True)
-    return _upstream_failed(route, relayed.message)
+        says = "the model's server does not accept the route's credential"
+        return _upstream_failed(attempts, route, says, final=True)
+    return _upstream_failed(attempts, route, relayed.message)
 
 
-def _upstream_failed(route: RouteBinding, message: str, *, final: bool = False) -> RefusedCall:
+def _upstream_failed(attempts: Attempts, route: RouteBinding, message: str, *, final: bool = False) -> RefusedCall:
     return RefusedCall(
         502,
         Refusal.UPSTREAM_FAILED,
-        f"ModelRoute {route.route}, backend {route.backend}: {message}",
+        f"ModelRoute {route.route}, {attempts.story}backend {route.backend}: {message}",
         retry_after_s=None if final else 1,
     )
-
-
-def _log_call(session: Session, route: RouteBinding, hold: Hold, relayed: Relayed, charged: Amount) -> None:
-    """One line a call: who, by which route, how it ended, what it cost. Never what was said."""
-    fields = {
-        "session": session.path,
-        "route": str(route.route),
-        "backend": route.backend,
-        "hold": hold.id,
-        "ending": relayed.ending.value,
-        "status": relayed.status,
-        "usageKnown": relayed.usage is not None,
-        "tokens": charged.tokens,
-        "usdNanos": charged.usd_nanos,
-    }
-    _log.info("model call", extra={"fields": fields})
-
-
-def _count(route: RouteBinding, outcome: str) -> None:
-    metrics.GATEWAY_REQUESTS.labels(str(route.route), outcome).inc()
-
-
-def _count_tokens(label: str, relayed: Relayed) -> None:
-    if relayed.usage is not None:
-        for kind in ("input", "cache_read", "cache_write", "cache_write_1h", "output"):
-            metrics.GATEWAY_TOKENS.labels(label, kind).inc(getattr(relayed.usage, kind))

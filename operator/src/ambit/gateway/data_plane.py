@@ -1,6 +1,7 @@
 """Puts the data path together: what its two listeners share, built once."""
 
 import asyncio
+import random
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ambit.gateway.admitting import Admitting
+from ambit.gateway.attempts.backends import ROOM_S, Backends
 from ambit.gateway.calls import Calls
 from ambit.gateway.data_path import DataPath
 from ambit.gateway.holding_ahead.ahead import UNUSED_S
@@ -46,6 +48,12 @@ class DataPlaneSettings:
     """Whether a session's likely next call is held before it is made."""
     unused_s: float = UNUSED_S
     """For how long without a call such a hold is kept."""
+    room_s: float = ROOM_S
+    """How long a call waits for a backend that has as many under way as it may."""
+    draw: Callable[[], float] = random.random
+    """From [0, 1): which of several backends of one priority a call goes to."""
+    clock_s: Callable[[], float] = time.monotonic
+    """By which backends rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,8 @@ async def serve(
     sessions = SessionDirectory(ledger, time.monotonic)
     live = LiveCalls(ledger, admitting.queue.session_ended)
     upstream = UpstreamPool(settings.upstream_tls)
+    backends = Backends(settings.clock_s)
+    metrics.GATEWAY_BACKENDS_OUT.set_function(lambda: sum(1 for _ in backends.out()))
     models = AllowedModels(world)
     calls = Calls(
         world=world,
@@ -85,7 +95,10 @@ async def serve(
         admitting=admitting,
         live=live,
         upstream=upstream,
+        backends=backends,
+        draw=settings.draw,
         silence_s=settings.silence_s,
+        room_s=settings.room_s,
     )
     sandboxes = DataPath(SessionTokens(settings.session_signer_pem, sessions, time.time), calls, models)
     isolates = DataPath(IsolateHosts(reviewer, sessions, time.monotonic), calls, models)

@@ -32,6 +32,8 @@ class Ending(StrEnum):
     """The provider said nothing for too long."""
     CLIENT_GONE = "ClientGone"
     CUT = "Cut"
+    WITHHELD = "Withheld"
+    """The provider has failed the call, the client was told nothing, and another backend is tried."""
 
 
 class CutCause(StrEnum):
@@ -87,6 +89,8 @@ class Relay:
         opaque_meter: Callable[[], Meter],
         own_headers: Callable[[], Headers],
         *,
+        withhold: Callable[[int, Headers], bool],
+        first_byte_s: float,
         silence_s: float,
         drain_s: float,
     ) -> None:
@@ -94,6 +98,8 @@ class Relay:
         self._meter_of = meter
         self._opaque_meter = opaque_meter
         self._own_headers = own_headers
+        self._withhold = withhold
+        self._first_byte_s = min(first_byte_s, silence_s)
         self._silence_s = silence_s
         self._drain_s = drain_s
         self._loop = asyncio.get_running_loop()
@@ -108,7 +114,7 @@ class Relay:
         self._began_at = self._heard_at = self._loop.time()
         self._first_chunk_at: float | None = None
         self._span = tracing.current()
-        self._timer = self._loop.call_later(silence_s, self._check_silence)
+        self._timer: asyncio.TimerHandle | None = None
         self.cut_cause: CutCause | None = None
         self.done: asyncio.Future[Relayed] = self._loop.create_future()
 
@@ -117,6 +123,9 @@ class Relay:
         self._connection = connection
         if self.done.done():
             return
+        self._span = tracing.current()
+        self._began_at = self._heard_at = self._loop.time()
+        self._await_word(self._first_byte_s)
         self._exchange.on_flow(self._flow)
         self._exchange.gone.add_done_callback(self._on_client_gone)
 
@@ -130,6 +139,11 @@ class Relay:
         self._heard_at = self._loop.time()
         self._span.note(SpanEvent.FIRST_BYTE)
         self._status = status
+        if self._withhold(status, headers) and not self._client_gone:
+            if self._connection is not None:
+                self._connection.let_go()
+            self._resolve(Ending.WITHHELD)
+            return
         self._withheld = status == PROVIDER_REFUSED_KEY
         self._event_stream = _media_type(headers) == b"text/event-stream" and _is_plain(headers)
         self._meter = self._meter_of(self._event_stream) if _is_plain(headers) else self._opaque_meter()
@@ -202,7 +216,8 @@ class Relay:
             self._growth.no_more()
         if self.done.done():
             return
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = self._loop.call_later(self._drain_s, self._drained)
 
     def _drained(self) -> None:
@@ -230,14 +245,21 @@ class Relay:
     def _check_silence(self) -> None:
         if self.done.done() or self._client_gone:
             return
-        left_s = self._heard_at + self._silence_s - self._loop.time()
-        if left_s > 0 or (self._connection is not None and self._connection.paused):
-            self._timer = self._loop.call_later(max(left_s, 1.0), self._check_silence)
+        may_be_silent_s = self._first_byte_s if self._status is None else self._silence_s
+        left_s = self._heard_at + may_be_silent_s - self._loop.time()
+        if left_s > 0:
+            self._await_word(left_s)
+            return
+        if self._connection is not None and self._connection.paused:
+            self._await_word(1.0)
             return
         self._disconnect()
         if self._exchange.started:
             self._exchange.abort()
-        self._resolve(Ending.SILENT, f"the model's server said nothing for {self._silence_s:g} s")
+        self._resolve(Ending.SILENT, f"the model's server said nothing for {may_be_silent_s:g} s")
+
+    def _await_word(self, in_s: float) -> None:
+        self._timer = self._loop.call_later(in_s, self._check_silence)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -246,7 +268,8 @@ class Relay:
     def _resolve(self, ending: Ending, message: str = "") -> None:
         if self.done.done():
             return
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._exchange.on_flow(None)
         usage = believed(self._meter.usage) if self._meter is not None else None
         answered = self._exchange.started or self._client_gone

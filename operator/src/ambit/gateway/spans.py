@@ -61,10 +61,11 @@ def of_exchange(span: Span, route: RouteBinding, relayed: Relayed) -> None:
     _failed(span, relayed)
 
 
-def of_result(span: Span, call: Call, relayed: Relayed, charged: Amount) -> None:
+def of_result(span: Span, call: Call, relayed: Relayed, charged: Amount, attempts: int) -> None:
     """What the call used and costs."""
     if not span.recording:
         return
+    span.set(Attribute.ATTEMPT, attempts)
     usage = relayed.usage
     span.set(Attribute.ENDING, relayed.ending.value)
     span.set(Attribute.COST, charged.usd_nanos)

@@ -79,8 +79,8 @@ class Attempts:
             return False
         return isinstance(self._choose({*self._names_tried, backend.backend}), RouteBinding)
 
-    def gave_up(self, tried: _Tried) -> None:
-        """The attempt has failed, and the next one follows."""
+    def note(self, tried: _Tried) -> None:
+        """An attempt has failed, and the next one follows."""
         backend = tried.backend
         metrics.GATEWAY_FALLBACKS.labels(str(backend.route), backend.backend, tried.cause.value).inc()
         self._tried.append(tried)
@@ -144,7 +144,7 @@ class Attempts:
 
 
 class Attempt:
-    """One call at one backend, from its place among the backend's calls to what became of it."""
+    """One call at one backend, from its being sent to what became of it."""
 
     def __init__(self, attempts: Attempts, backends: Backends, route: RouteBinding) -> None:
         self.route = route
@@ -152,6 +152,8 @@ class Attempt:
         self._backends = backends
         self._answered: bool | None = None
         """Whether its answer, once there is a head, is no failure."""
+        self._cause = FallbackCause.UNAVAILABLE
+        self._rest_s: float | None = None
 
     def sent(self) -> None:
         """It is being sent."""
@@ -164,17 +166,19 @@ class Attempt:
         if cause is None:
             self._backends.answered(self.route)
             return False
-        rest_s = retry_after_s(headers, datetime.now(UTC))
-        self._backends.failed(self.route, cause, rest_s)
-        return self._falls_back(cause, str(status), rest_s)
+        self._cause, self._rest_s = cause, retry_after_s(headers, datetime.now(UTC))
+        self._backends.failed(self.route, cause, self._rest_s)
+        return self._attempts.goes_on_after(self.route, cause)
 
-    def broke(self, cause: FallbackCause, message: str, *, answering: bool) -> bool:
+    def broke(self, cause: FallbackCause, *, answering: bool) -> bool:
         """It could not be reached, broke off or kept silent; whether another backend is tried. `answering`: the client
         has had something of the answer.
         """
-        if self._answered is not False:
-            self._backends.failed(self.route, cause)
-        return not answering and self._answered is None and self._falls_back(cause, message, None)
+        if self._answered is False:
+            return False  # it has failed already, and its error broke off, too
+        self._cause = cause
+        self._backends.failed(self.route, cause)
+        return not answering and self._attempts.goes_on_after(self.route, cause)
 
     def completed(self) -> None:
         """Its answer came to its end."""
@@ -186,8 +190,6 @@ class Attempt:
         if self._answered is None:
             self._backends.abandoned(self.route)
 
-    def _falls_back(self, cause: FallbackCause, became: str, rest_s: float | None) -> bool:
-        if not self._attempts.goes_on_after(self.route, cause):
-            return False
-        self._attempts.gave_up(_Tried(self.route, became, cause, rest_s))
-        return True
+    def gave_up(self, became: str) -> None:
+        """It has failed, and the next one follows. `became`: how, for people."""
+        self._attempts.note(_Tried(self.route, became, self._cause, self._rest_s))

@@ -19,6 +19,8 @@ from ambit.telemetry import metrics
 ROOM_S: Final = 20.0
 """How long a call waits for a backend that has as many under way as it may."""
 
+_OUT: Final = frozenset({State.OPEN, State.RESTING})
+
 
 class BackendKey(NamedTuple):
     """One backend as it is written."""
@@ -67,7 +69,7 @@ class Backends:
         """Every backend that takes no calls now."""
         now_s = self._clock_s()
         for key, one in self._backends.items():
-            if one.circuit.cause is not None and one.circuit.state(now_s) in (State.OPEN, State.RESTING):
+            if one.circuit.cause is not None and one.circuit.state(now_s) in _OUT:
                 yield Out(key.route, key.backend, one.circuit.cause, one.circuit.out_until_s - now_s)
 
     def _known(self, backend: RouteBinding, now_s: float) -> Known:
@@ -134,8 +136,8 @@ class Backends:
         key, now_s = _key(backend), self._clock_s()
         one = self._backends.setdefault(key, _Backend())
         before, one.circuit = one.circuit, step(one.circuit, now_s)
-        took, takes = before.takes_calls(now_s), one.circuit.takes_calls(now_s)
-        if took and not takes and not one.circuit.trying and one.circuit.cause is not None:
+        is_out = one.circuit.state(now_s) in _OUT
+        if is_out and before.state(now_s) not in _OUT and one.circuit.cause is not None:
             metrics.GATEWAY_BACKEND_OUT.labels(str(key.route), key.backend, one.circuit.cause.value).inc()
             self._on_change()
         elif before.is_open and not one.circuit.is_open:

@@ -15,11 +15,19 @@ from urllib.parse import urlsplit
 import httptools
 
 from ambit.gateway.server.http import Headers
+from ambit.telemetry import metrics
 
 CONNECT_S: Final = 5.0
 IDLE_S: Final = 4.0
 """A kept connection older than this is not used again: common servers close theirs after 5 s, and a request that meets
 the closing is charged, since nobody can tell whether it was read."""
+
+REST_S: Final = 1.0
+REST_BYTES: Final = 64 * 1024
+"""How long, and how much, is read of an answer that nobody wants any more."""
+_NEW: Final = metrics.GATEWAY_UPSTREAM_CONNECTIONS.labels("New")
+_REUSED: Final = metrics.GATEWAY_UPSTREAM_CONNECTIONS.labels("Reused")
+_FAILED: Final = metrics.GATEWAY_UPSTREAM_CONNECTIONS.labels("Failed")
 
 
 HEAD_BYTES: Final = 64 * 1024
@@ -81,7 +89,16 @@ class UpstreamPool:
 
         `unless` is asked last thing before the request is written; if it says so, nothing is sent: None.
         """
-        connection = self._take(origin) or await self._connect(origin)
+        connection = self._take(origin)
+        if connection is not None:
+            _REUSED.inc()
+        else:
+            try:
+                connection = await self._connect(origin)
+            except Unreachable:
+                _FAILED.inc()
+                raise
+            _NEW.inc()
         if unless():
             connection.put_by()
             return None
@@ -172,6 +189,14 @@ class UpstreamConnection(asyncio.Protocol):
         self._sink = None
         if self._transport is not None:
             self._transport.abort()
+
+    def let_go(self) -> None:
+        """Nobody wants the rest of the answer: it is read to its end if that comes soon, so that the connection can be
+        used again, and else cut off.
+        """
+        if self._sink is not None:
+            self._sink = _Rest(self)
+            self.resume()
 
     def put_by(self) -> None:
         """Back to the pool, for a while."""
@@ -279,3 +304,27 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()
         if sink is not None:
             sink.on_broken(BrokenOff(why))
+
+
+class _Rest:
+    """Takes what is left of an answer that nobody wants."""
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+        self._left_bytes = REST_BYTES
+        self._timer = asyncio.get_running_loop().call_later(REST_S, connection.abort)
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        """It has come already."""
+
+    def on_body(self, data: bytes) -> None:
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            self._timer.cancel()
+            self._connection.abort()
+
+    def on_end(self) -> None:
+        self._timer.cancel()
+
+    def on_broken(self, error: BrokenOff) -> None:
+        self._timer.cancel()
