@@ -99,6 +99,12 @@ class TestBudget:
         seen = calls(cluster, agent, 20)
         assert seen[0]["status"] == 200
         assert (seen[-1]["status"], seen[-1]["bound"]) == (402, f"{resource_name} per Day")
+        little = "{.status.conditions[?(@.type=='Ready')].reason}=TooLittleLeft"
+        for each in ("budget/team", "agent/caller"):
+            cluster.kubectl("wait", each, "--namespace", namespace, f"--for=jsonpath={little}", "--timeout=60s")
+        shown = cluster.kubectl("get", "budget", "team", "--namespace", namespace)
+        assert f"% {resource_name}/Day" in shown
+        cluster.wait_ready(namespace, "agent/caller")
 
     def test_shadow_refuses_nothing_and_tells_what_it_would_have(self, cluster: Cluster, namespace: str) -> None:
         agent = set_up(cluster, namespace, limits({"window": "Day", "modelCalls": 1}, enforcement="Shadow"))
