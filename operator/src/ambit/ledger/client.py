@@ -12,6 +12,7 @@ from typing import Final, Protocol, Self, TypeVar
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.http_exchange import HttpLedger
+from ambit.ledger.paging import all_pages
 from ambit.ledger.routing.events import events_of_all
 from ambit.ledger.routing.lanes import Lanes
 from ambit.ledger.subscription import Heard
@@ -226,8 +227,8 @@ class LedgerClient:
         return _expected(await self._answer(op, deadline_s), wire.Usage)
 
     async def sessions(self, op: wire.ListSessions, *, deadline_s: float | None = None) -> wire.Sessions:
-        """Looks at the sessions under an account or of a namespace."""
-        return _expected(await self._answer(op, deadline_s), wire.Sessions)
+        """Looks at the sessions under an account or of a namespace, page by page, each within the deadline."""
+        return _expected(await all_pages(lambda page: self._answer(page, deadline_s), op), wire.Sessions)
 
     async def history(self, op: wire.GetHistory, *, deadline_s: float | None = None) -> wire.History:
         """Looks at what an account spent in the windows that ended."""

@@ -14,7 +14,7 @@ from ambit.ledger.history import sessions_of
 from ambit.ledger.hold_operations import account_removed, holds_of
 from ambit.ledger.paths import kind_of, misplaced, user_path
 from ambit.ledger.step import Step
-from ambit.ledger.views import state_of, usage
+from ambit.ledger.views import usage
 from ambit.telemetry.reasons import SessionEnd
 
 OpenAnswer = wire.Opened | wire.Refused | wire.Wait | wire.ErrorResult
@@ -165,17 +165,3 @@ def turn_for_history(step: Step, op: wire.GetHistory) -> wire.History | wire.Err
         return wire.UnknownAccount(op.path)
     step.state.turn(account, step.now_ms)
     return wire.History(())
-
-
-def list_sessions(step: Step, op: wire.ListSessions) -> wire.Sessions | wire.ErrorResult:
-    """The sessions under an account or of a namespace."""
-    if "/" in op.under:
-        account = step.state.accounts.get(op.under)
-        if account is None:
-            return wire.UnknownAccount(op.under)
-        found = list(account.sessions())
-    else:
-        found = list(step.state.sessions_in.get(op.under, ()))
-    wanted = [each for each in found if op.state is None or state_of(each) is op.state]
-    wanted.sort(key=lambda each: (0 if each.session is None else each.session.opened_ms, each.path))
-    return wire.Sessions(tuple(usage(step.state, each, step.now_ms) for each in wanted))

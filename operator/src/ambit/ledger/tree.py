@@ -10,6 +10,7 @@ from typing import NamedTuple, assert_never
 from ambit.ledger import account_operations, changes, hold_operations, ledger_operations, session_operations, wire
 from ambit.ledger.falling_due import fall_due, next_due_ms
 from ambit.ledger.history import window_record
+from ambit.ledger.listings import Listings
 from ambit.ledger.records import Record
 from ambit.ledger.refusals import RefusalTally
 from ambit.ledger.shortages import Shortages
@@ -44,6 +45,7 @@ class Tree:
     def __init__(self, state: State | None = None) -> None:
         self.state = State() if state is None else state
         self._refusals = RefusalTally()
+        self._listings = Listings()
         self._shortages = Shortages()
 
     def replay(self, batch: Iterable[changes.AnyChange]) -> None:
@@ -57,7 +59,10 @@ class Tree:
         step = self._step(component, now_ms)
         if step.now_ms >= next_due_ms(self.state):
             fall_due(step, DUE_BEFORE_AN_OPERATION)
-        result = _answer(step, op) if not self.state.restore_pending else ledger_operations.while_restoring(step, op)
+        if self.state.restore_pending:
+            result = ledger_operations.while_restoring(step, op)
+        else:
+            result = _answer(step, op, self._listings)
         if isinstance(result, wire.Refused):
             self._audit_refusals(step, op, (result,), shadow=False)
         elif isinstance(result, wire.Granted) and result.shadow:
@@ -121,7 +126,7 @@ def _record_windows(step: Step) -> None:
         step.record(changes.WindowsTurned(step.now_ms, path))
 
 
-def _answer(step: Step, op: wire.AnyOperation) -> wire.AnyResult:
+def _answer(step: Step, op: wire.AnyOperation, listings: Listings) -> wire.AnyResult:
     match op:
         case wire.Reserve():
             return hold_operations.reserve(step, op)
@@ -140,7 +145,7 @@ def _answer(step: Step, op: wire.AnyOperation) -> wire.AnyResult:
         case wire.GetUsage():
             return session_operations.look(step, op)
         case wire.ListSessions():
-            return session_operations.list_sessions(step, op)
+            return listings.answer(step, op)
         case wire.PutAccount():
             return account_operations.put(step, op)
         case wire.RemoveAccount():

@@ -25,6 +25,7 @@ _FIELDS: Final[dict[str, frozenset[str]]] = {
 }
 _LEFT_OUT: Final[dict[str, frozenset[str]]] = {
     "putAccount": frozenset({"warnAt", "generation"}),  # nobody is warned meanwhile, nor told which one asked
+    "sessions": frozenset({"atMost", "after"}),  # it answers with all of them
     "open": frozenset({"user", "labels"}),  # an Agent has no limits by user there; usage is not told apart by label
 }
 _AMOUNTS: Final = ("want", "atLeast", "used")

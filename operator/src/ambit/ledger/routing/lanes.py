@@ -8,13 +8,14 @@ up no other.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from random import Random
 from typing import Final
 
 from ambit.ledger import wire
 from ambit.ledger.http_exchange import HttpLedger
+from ambit.ledger.paging import all_pages
 from ambit.ledger.partitions.table import Table
 from ambit.ledger.routing.directory import Directory
 from ambit.ledger.routing.everywhere import error_of, merged, shares
@@ -157,11 +158,16 @@ class Lanes:
                 return wire.UnknownAccount(each.path)
         answers: list[wire.AnyResult] = []
         for phase in shares(op, places, self._directory.partitions):
-            asked = [self._lanes[place].ask(share) for place, share in phase.items()]
+            asked = [self._all_of(self._lanes[place], share) for place, share in phase.items()]
             answers += await asyncio.gather(*asked)
             if (wrong := error_of(answers)) is not None:
                 return wrong
         return merged(answers)
+
+    @staticmethod
+    def _all_of(lane: Transport, op: wire.AnyOperation) -> Awaitable[wire.AnyResult]:
+        """One partition's answer, with all of its pages."""
+        return all_pages(lane.ask, op) if isinstance(op, wire.ListSessions) else lane.ask(op)
 
     # -- sending -----------------------------------------------------------
     async def _exchange(self, place: int, body: bytes) -> bytes:

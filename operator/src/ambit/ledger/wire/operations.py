@@ -6,6 +6,7 @@ import msgspec
 
 from ambit.ledger.amounts import MAX_AMOUNT, Amount, Count, Limit, Resource, Window
 from ambit.ledger.wire.vocabulary import (
+    MAX_PAGE,
     AccountPath,
     Enforcement,
     ExpiryMs,
@@ -142,10 +143,16 @@ class GetUsage(Operation, frozen=True, tag="usage"):
 
 
 class ListSessions(Operation, frozen=True, tag="sessions"):
-    """Asks for sessions: all under an account (`under` a path), or of a namespace (`under` its bare name)."""
+    """Asks for sessions: those under an account (`under` a path), or of a namespace (`under` its bare name).
+
+    `at_most`: a page of so many; the next one comes after what its answer names as `next`. None: all at once, for which
+    everybody else waits: as the release before asks.
+    """
 
     under: AccountPath
     state: State | None = None
+    at_most: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] | None = None
+    after: Annotated[str, msgspec.Meta(max_length=600)] | None = None
 
 
 class GetHistory(Operation, frozen=True, tag="history"):

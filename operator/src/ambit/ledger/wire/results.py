@@ -174,9 +174,10 @@ class Killed(Result, frozen=True):
 
 
 class Sessions(Result, frozen=True):
-    """The sessions asked for, in the order of their opening."""
+    """The sessions asked for, in the order of their opening. `next`: there may be more, after that."""
 
     sessions: tuple[Usage, ...]
+    next: str | None = None
 
 
 class WindowSpent(msgspec.Struct, frozen=True, rename="camel"):

@@ -10,6 +10,8 @@ from ambit.ledger.amounts import Count, Resource, Window
 MAX_EXPIRY_MS = 24 * 3600 * 1000
 """The longest a hold may live without being extended."""
 MAX_LABELS = 5
+MAX_PAGE = 250
+"""How many sessions a page of them has at the most: the writer answers nobody else meanwhile."""
 MAX_NAMED = 1000
 """How many sessions the answer to a kill names at most."""
 
