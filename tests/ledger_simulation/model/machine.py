@@ -2,13 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from ambit.ledger import changes, wire
 from ambit.telemetry.reasons import SessionEnd
-from tests.ledger_simulation.model import exhaustion, holding, kills, sessions, tree
+from tests.ledger_simulation.model import exhaustion, holding, kills, restoring, sessions, tree
 from tests.ledger_simulation.model.accounts import ModelAccount
 from tests.ledger_simulation.model.comparison import differences
 from tests.ledger_simulation.model.facts import Fact
 from tests.ledger_simulation.model.state import ModelState
+
+_ENDS = (wire.Close, wire.Kill, wire.RemoveAccount)
 
 
 class Model(ModelState):
@@ -35,6 +39,9 @@ class Model(ModelState):
         if fact.now_ms < self.now_ms:
             self.wrong(f"the ledger's clock went back from {self.now_ms} to {fact.now_ms}")
         self.now_ms = fact.now_ms
+        if self.restoring:
+            restoring.answered(self, fact.op, fact.result)
+            fact = msgspec.structs.replace(fact, op=None, result=None)  # time passes all the same
         op = fact.op
         top = self._cut(fact)
         named = [] if top is None else list(self.under(top))
@@ -73,7 +80,7 @@ class Model(ModelState):
 
     def _cut(self, fact: Fact) -> ModelAccount | None:
         """Under which account the operation ends the sessions, or the exhaustion that it met."""
-        if isinstance(fact.op, wire.Close | wire.Kill | wire.RemoveAccount):
+        if isinstance(fact.op, _ENDS):
             return self.accounts.get(fact.op.path)
         if isinstance(fact.result, wire.Refused) and fact.result.reason is wire.RefusalReason.TERMINATED:
             return self.accounts.get(fact.result.account)
@@ -101,6 +108,8 @@ class Model(ModelState):
                     sessions.fold(self, change.path)
                 case changes.SessionWoken():
                     exhaustion.wake(self, change, self._has_no_slot(change.path))
+                case changes.RestoreBegun():
+                    self.restoring = True
                 case changes.LimitReached() if exhaustion.reached(self, change):
                     exhaustion.warned(self, change)  # before the operation may change what is asked for
                     early.append(change)

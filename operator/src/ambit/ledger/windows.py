@@ -37,6 +37,7 @@ class Span:
 LIFETIME = Span(0, None)
 
 
+@lru_cache(maxsize=4096)  # accounts turn together, and a replay asks what was asked before
 def window_at(window: Window, zone: str, now_ms: int) -> Span:
     """The window in which `now_ms` lies."""
     match window:
