@@ -67,7 +67,7 @@ def _of_sessions(seen: Seen, sessions: dict[str, Session]) -> Iterator[Check]:
 
 
 def _why_it_ended(session: Session) -> str:
-    return f"{session.reason} {session.message}".strip()[:120]
+    return f"{session.reason} {session.message}".strip()
 
 
 def _saw_its_402(seen: Seen, session: Session) -> Check:

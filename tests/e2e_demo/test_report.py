@@ -41,3 +41,9 @@ def test_each_check_says_all_of_what_was_seen() -> None:
         assert f"✓ {check.statement}\n    {check.detail}" in text
     broken = "\n".join(check_lines(judge(replace(GOOD, running_pods=("s-c-pod",)))))
     assert "✗ no session left anything running\n    s-c-pod" in broken
+
+
+def test_a_long_reason_is_not_cut_off() -> None:
+    why = f"session/demo-1/s-c allows 120 s of runtime in its lifetime: {'0 s of runtime spent, ' * 10}1 s needed"
+    seen = replace(GOOD, sessions=(RESEARCHER, replace(CODER, message=why)))
+    assert f"    RuntimeExhausted {why}" in list(check_lines(judge(seen)))
