@@ -60,10 +60,16 @@ def can_be_metered(call: Call, route: RouteBinding) -> bool:
 
 
 def bound(
-    call: Call, route: RouteBinding, typical_output_tokens: int | None = None, *, whole_at_once: bool = False
+    call: Call,
+    route: RouteBinding,
+    typical_output_tokens: int | None = None,
+    *,
+    whole_at_once: bool = False,
+    known_input_tokens: int | None = None,
 ) -> CallBound:
     """The most that a call may use, by what is known before it is sent.
 
+    `known_input_tokens`: the most that its provider will count of its prompt, by what it counted before (`prefixes`).
     `typical_output_tokens`: what calls like this one needed, of all choices; None: nothing is known. `whole_at_once`:
     whether a call that may grow had better hold all of it from the start.
     """
@@ -73,6 +79,8 @@ def bound(
     input_tokens = call.prompts * route.context_tokens
     if call.prompt_tokens_bound is not None:
         input_tokens = min(input_tokens, call.prompt_tokens_bound + call.prompts * route.prompt_overhead_tokens)
+    if known_input_tokens is not None:
+        input_tokens = min(input_tokens, known_input_tokens)
     most = min(route.max_output_tokens, route.context_tokens) if call.billing is not Billing.INPUT else 0
     if call.asked_output_tokens is None:
         # A prompt that is not all in the request leaves its output as much as the model writes at all.

@@ -17,6 +17,7 @@ from ambit.gateway.holding_ahead.estimate import missing
 from ambit.gateway.holds import Hold, Need
 from ambit.gateway.identity.session_directory import Session
 from ambit.gateway.models.wire_format import Billing, Call
+from ambit.gateway.prefixes import WORTH_KNOWING_TOKENS, Place, Prefixes
 from ambit.gateway.progressive import Caller, Cover, Ended, GrowingHold, Over, TypicalOutput, is_final
 from ambit.gateway.progressive.typical import Key
 from ambit.gateway.relay import CutCause, Ending, Relay, Relayed
@@ -68,6 +69,7 @@ class CallHolds:
         self._growing = _Growing(ledger, queue, warnings, admission.exhausted, hold_expires_in_ms)
         self._queue = queue
         self._typical = TypicalOutput()
+        self._prefixes = Prefixes()
 
     async def take(
         self, session: Session, call: Call, route: RouteBinding, gone: asyncio.Future[None], *, counted: bool
@@ -77,10 +79,16 @@ class CallHolds:
         Raises RefusedCall, and ClientGone.
         """
         kinds = _kinds(session, call, route)
+        place, known_input_tokens = self._known_input(call, route)
 
         def bound_now() -> CallBound:
-            whole_at_once = self._growing.whole[session.namespace] < FINISH_AT_LEAST
-            bound = bounds.bound(call, route, self._typical.of(kinds), whole_at_once=whole_at_once)
+            bound = bounds.bound(
+                call,
+                route,
+                self._typical.of(kinds),
+                whole_at_once=self._growing.whole[session.namespace] < FINISH_AT_LEAST,
+                known_input_tokens=known_input_tokens,
+            )
             return bounds.counted_before(bound) if counted else bound
 
         def need_now() -> Need:
@@ -95,7 +103,15 @@ class CallHolds:
         hold = await self._admission.hold(session, bounded.want, bounded.at_least, gone, need_now=need_now)
         if bounded.grows and not hold.amount.covers(bounded.want):
             bounded, hold = await self._fitted(bounded, hold)
-        return HeldCall(self._growing, self._typical, kinds, session, caller, call, route, bounded, hold)
+        learning = _Learning(self._typical, kinds, self._prefixes, place)
+        return HeldCall(self._growing, learning, session, caller, call, route, bounded, hold)
+
+    def _known_input(self, call: Call, route: RouteBinding) -> tuple[Place | None, int | None]:
+        """Where the count of the call's prompt belongs, and the most that it will be, where that is known."""
+        if call.prompt is None or (call.prompt_tokens_bound or 0) < WORTH_KNOWING_TOKENS:
+            return None, None
+        backend = f"{route.route} {route.backend} {route.model}"
+        return self._prefixes.bound(backend, call.prompt(), route.prompt_overhead_tokens)
 
     async def _fitted(self, bounded: CallBound, hold: Hold) -> tuple[CallBound, Hold]:
         """A call that got less than it wanted: it grows where it is only others who are in the way. Where there will
@@ -117,6 +133,16 @@ class CallHolds:
 
 
 @dataclass(frozen=True, slots=True)
+class _Learning:
+    """What a call tells of those that are like it."""
+
+    typical: TypicalOutput
+    kinds: tuple[Key, ...]
+    prefixes: Prefixes
+    place: Place | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Growing:
     """What growing takes."""
 
@@ -135,8 +161,7 @@ class HeldCall:
     def __init__(
         self,
         growing: _Growing,
-        typical: TypicalOutput,
-        kinds: tuple[Key, ...],
+        learning: _Learning,
         session: Session,
         caller: Caller,
         call: Call,
@@ -145,8 +170,7 @@ class HeldCall:
         hold: Hold,
     ) -> None:
         self._with = growing
-        self._typical = typical
-        self._kinds = kinds
+        self._learning = learning
         self._session = session
         self._caller = caller
         self._call = call
@@ -216,7 +240,9 @@ class HeldCall:
             shown = bounds.can_be_metered(self._call, self._route)
             needed = relayed.output_bound if shown else relayed.usage.output
         if needed is not None:
-            self._typical.note(self._kinds, needed)
+            self._learning.typical.note(self._learning.kinds, needed)
+        if relayed.usage is not None and self._learning.place is not None:
+            self._learning.prefixes.note(self._learning.place, relayed.usage.total - relayed.usage.output)
 
 
 def _kinds(session: Session, call: Call, route: RouteBinding) -> tuple[Key, ...]:

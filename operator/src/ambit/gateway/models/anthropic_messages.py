@@ -7,10 +7,11 @@ from ambit.api.model_route import Provider
 from ambit.gateway.models import strict_json
 from ambit.gateway.models.anthropic_answer import StreamMeter, usage_of_document
 from ambit.gateway.models.anthropic_content import AT_THE_PROVIDER, Judged
-from ambit.gateway.models.fields import ANOTHER_LIMIT, OTHER_SERVERS, Fields
+from ambit.gateway.models.fields import ANOTHER_LIMIT, OTHER_SERVERS, Fields, prompt_of
 from ambit.gateway.models.json_meter import JsonMeter
 from ambit.gateway.models.strict_json import malformed, not_bounded
 from ambit.gateway.models.wire_format import TOKENS_PER_MESSAGE, Call, Meter
+from ambit.gateway.prefixes import Prompt
 from ambit.gateway.server.http import Headers, Request
 
 MIN_THINKING_TOKENS: Final = 1024
@@ -70,6 +71,7 @@ class AnthropicMessages:
             fields=fields,
             one_hour_cache=judged.one_hour_cache,
             hides_output=_thinks(fields.get("thinking")),
+            prompt=(lambda: _prompt(fields, messages)) if judged.whole else None,
         )
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
@@ -125,6 +127,16 @@ def _check_service(fields: Mapping[str, Any]) -> None:
             kind = edit.get("type")
             if not isinstance(kind, str) or not kind.startswith("clear_"):
                 raise not_bounded(f"context_management.edits[{index}].type", f"{kind!r} may call the model again")
+
+
+def _prompt(fields: Mapping[str, Any], messages: list[dict[str, Any]]) -> Prompt:
+    bounds: list[int] = []
+    for message in messages:
+        judged = Judged()
+        judged.content(message.get("content"), "content")
+        text_bytes = len(strict_json.encode(message)) - judged.bytes_not_text
+        bounds.append(text_bytes + judged.tokens_beyond_text + TOKENS_PER_MESSAGE)
+    return prompt_of(fields, "messages", ("max_tokens",), bounds)
 
 
 def _thinks(given: Any) -> bool:

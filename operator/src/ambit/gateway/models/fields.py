@@ -5,11 +5,12 @@ is the gateway's own, and usage settles what the provider counted. It is not for
 provider, so such fields are listed and refused by name, in whatever spelling (`docs/design/0008-wire-formats.md`).
 """
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
 from ambit.gateway.models import strict_json
 from ambit.gateway.models.strict_json import not_bounded
+from ambit.gateway.prefixes import Part, Prompt
 
 ANOTHER_LIMIT: Final = "another server's name for a limit that the gateway sets; leave it out"
 ANOTHER_MODEL: Final = "would choose a model, a server or an addition that the route does not state"
@@ -51,6 +52,31 @@ class Fields:
     def prompt_bytes(self, fields: Mapping[str, Any]) -> int:
         """The UTF-8 bytes of everything that is no setting: an upper bound of the prompt's tokens."""
         return sum(len(strict_json.encode(value)) for name, value in fields.items() if name not in self._settings)
+
+
+_NO_PROMPT: Final = frozenset({"stream", "stream_options", "metadata", "user", "safety_identifier", "prompt_cache_key"})
+
+
+def prompt_of(fields: Mapping[str, Any], messages: str, limits: Sequence[str], bounds: Sequence[int]) -> Prompt:
+    """The prompt in its parts: the list under `messages`, with the bound of each, and all else but the `limits` of the
+    output and what concerns no model.
+    """
+    rest = {name: value for name, value in fields.items() if name not in _NO_PROMPT and name not in limits}
+    parts = [
+        Part(strict_json.encode(_without_marks(message)), bound)
+        for message, bound in zip(rest.pop(messages), bounds, strict=True)
+    ]
+    return Prompt(strict_json.encode(rest), tuple(parts))
+
+
+def _without_marks(message: Any) -> Any:
+    """A message without its marks for caching, which clients move from call to call, and which are no tokens."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    blocks = cast("list[dict[str, Any]]", content)
+    plain = [{name: value for name, value in block.items() if name != "cache_control"} for block in blocks]
+    return {**message, "content": plain}
 
 
 def _folded(name: str) -> str:

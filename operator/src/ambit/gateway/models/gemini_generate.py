@@ -1,16 +1,19 @@
 """Gemini's generateContent and streamGenerateContent: what a request asks for, and what it may."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from ambit.api.model_route import Provider
 from ambit.gateway.models import strict_json
+from ambit.gateway.models.fields import prompt_of
 from ambit.gateway.models.gemini_answer import ArrayMeter, EventMeter, usage_of_document
 from ambit.gateway.models.gemini_content import Judged, canonical
 from ambit.gateway.models.json_meter import JsonMeter
 from ambit.gateway.models.strict_json import malformed
-from ambit.gateway.models.wire_format import Call, Meter
+from ambit.gateway.models.wire_format import TOKENS_PER_MESSAGE, Call, Meter
+from ambit.gateway.prefixes import Prompt
 from ambit.gateway.server.http import Headers, Request
 
 VERSIONS: Final = ("v1beta", "v1", "v1alpha")
@@ -47,6 +50,7 @@ class GeminiGenerate:
             wants_usage=True,
             fields=judged.fields,
             hides_output=_may_think(judged.config.get("thinkingConfig")),
+            prompt=(lambda: _prompt(judged.fields)) if judged.whole else None,
         )
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
@@ -102,6 +106,12 @@ def _parts(request: Request) -> tuple[str, str, str]:
 def _thinking(given: Any) -> dict[str, Any]:
     where = "generationConfig.thinkingConfig"
     return canonical(strict_json.an_object(given, where), ("thinkingBudget", "includeThoughts"), f"{where}.")
+
+
+def _prompt(fields: Mapping[str, Any]) -> Prompt:
+    config: dict[str, Any] = {**(fields.get("generationConfig") or {}), "maxOutputTokens": None, "candidateCount": None}
+    bounds = [len(strict_json.encode(content)) + TOKENS_PER_MESSAGE for content in fields["contents"]]
+    return prompt_of({**fields, "generationConfig": config}, "contents", (), bounds)
 
 
 def _may_think(given: Any) -> bool:

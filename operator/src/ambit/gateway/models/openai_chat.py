@@ -5,11 +5,12 @@ from typing import Any, Final
 
 from ambit.api.model_route import Provider
 from ambit.gateway.models import openai_fields, strict_json
-from ambit.gateway.models.fields import ANOTHER_LIMIT, Fields
+from ambit.gateway.models.fields import ANOTHER_LIMIT, Fields, prompt_of
 from ambit.gateway.models.json_meter import JsonMeter
 from ambit.gateway.models.openai_answer import StreamMeter, usage_of_document
 from ambit.gateway.models.strict_json import malformed, not_bounded
 from ambit.gateway.models.wire_format import TOKENS_PER_MESSAGE, Call, Meter
+from ambit.gateway.prefixes import Prompt
 from ambit.gateway.server.http import Headers, Request
 
 _FIELDS: Final = Fields(
@@ -78,6 +79,7 @@ class OpenAIChat:
             wants_usage=_wants_usage(fields, stream),
             fields=fields,
             hides_output=fields.get("reasoning_effort") != "none",
+            prompt=(lambda: _prompt(fields, messages)) if whole else None,
         )
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
@@ -116,6 +118,11 @@ def _bounded_by_its_bytes(message: Mapping[str, Any], where: str) -> bool:
         elif kind not in _TEXT_PARTS:
             raise not_bounded(f"{where}.content[{index}].type", f"{kind!r} cannot be bounded in this version")
     return whole
+
+
+def _prompt(fields: Mapping[str, Any], messages: list[dict[str, Any]]) -> Prompt:
+    bounds = [len(strict_json.encode(message)) + TOKENS_PER_MESSAGE for message in messages]
+    return prompt_of(fields, "messages", ("max_tokens", "max_completion_tokens", "n"), bounds)
 
 
 def _asked_output(fields: Mapping[str, Any]) -> int | None:

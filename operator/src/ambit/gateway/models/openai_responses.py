@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from ambit.api.model_route import Provider
 from ambit.gateway.models import openai_fields, strict_json
-from ambit.gateway.models.fields import ANOTHER_LIMIT, Fields
+from ambit.gateway.models.fields import ANOTHER_LIMIT, Fields, prompt_of
 from ambit.gateway.models.json_meter import JsonMeter
 from ambit.gateway.models.openai_fields import AT_THE_PROVIDER
 from ambit.gateway.models.openai_responses_answer import StreamMeter, usage_of_document
 from ambit.gateway.models.strict_json import malformed, not_bounded
 from ambit.gateway.models.wire_format import TOKENS_PER_MESSAGE, Call, Meter
+from ambit.gateway.prefixes import Prompt
 from ambit.gateway.server.http import Headers, Request
 
 MIN_OUTPUT_TOKENS: Final = 16
@@ -90,6 +91,9 @@ class OpenAIResponses:
             wants_usage=True,
             fields=fields,
             hides_output=_may_reason(fields.get("reasoning")),
+            prompt=(lambda: _prompt(fields))
+            if whole and not stored and isinstance(fields.get("input"), list)
+            else None,
         )
 
     def rewrite(self, call: Call, model: str, output_tokens: int) -> bytes:
@@ -111,6 +115,16 @@ class OpenAIResponses:
 
 
 # -- the request ----------------------------------------------------------------
+
+
+def _prompt(fields: Mapping[str, Any]) -> Prompt:
+    items = strict_json.object_list(fields["input"], "input")
+    bounds = [len(strict_json.encode(item)) + TOKENS_PER_MESSAGE * (1 + _tools_in(item)) for item in items]
+    return prompt_of(fields, "input", ("max_output_tokens",), bounds)
+
+
+def _tools_in(item: Mapping[str, Any]) -> int:
+    return _tool_count(item.get("tools"), "tools") if item.get("type") in _ITEMS_WITH_TOOLS else 0
 
 
 def _may_reason(given: Any) -> bool:

@@ -3,13 +3,14 @@
 Nothing here does I/O or knows a clock. A new format is one module that offers `WireFormat`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from ambit.api.model_route import Provider
 from ambit.api.names import REASON_HEADER
+from ambit.gateway.prefixes import Prompt
 from ambit.gateway.server.http import Headers, Request, Response
 from ambit.telemetry import documentation
 from ambit.telemetry.reasons import Refusal
@@ -85,6 +86,8 @@ class Call:
     """The field that asks for cache writes of an hour."""
     hides_output: bool = True
     """Whether the model may write what is billed and not shown (reasoning), where the route does not say otherwise."""
+    prompt: Callable[[], Prompt] | None = None
+    """The prompt in its parts, where all of it is in the request, message by message."""
 
 
 @dataclass(frozen=True, slots=True)
