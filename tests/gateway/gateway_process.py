@@ -1,6 +1,7 @@
 """A data path in a process of its own, to be killed: `python gateway_process.py LEDGER_URL MODELS_URL SIGNER_PEM`.
 
-It has one Agent, `team-x/researcher`, with one model, `endless`. Where it listens goes to stdout.
+It has one Agent, `team-x/researcher`, with the models `endless` and `spared`, whose first backend fails and whose
+second is endless. Where it listens goes to stdout.
 """
 
 import asyncio
@@ -22,7 +23,9 @@ async def main(ledger_url: str, models_url: str, signer_pem: bytes) -> None:
     """Serves until it is killed."""
     world = StaticWorld()
     world.put(a_route("endless", models_url, f"scripted?{SCRIPT}"))
-    world.put(an_agent("team-x", "researcher", {"endless": "endless"}))
+    second = {"name": "second", "model": f"scripted?{SCRIPT}", "priority": 1, "price": {"input": "2", "output": "2"}}
+    world.put(a_route("spared", models_url, "scripted?status=503", more=[second]))
+    world.put(an_agent("team-x", "researcher", {"endless": "endless", "spared": "spared"}))
     settings = data_plane.DataPlaneSettings(
         sandbox_listen="127.0.0.1:0",
         isolate_listen="127.0.0.1:0",

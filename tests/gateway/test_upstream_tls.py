@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from openai.types.chat import ChatCompletionMessageParam
+from prometheus_client import REGISTRY
 
 from ambit.ledger.amounts import Amount
 from tests.gateway import harness
@@ -39,8 +40,7 @@ def a_certificate(folder: Path) -> Path:
 
 async def test_calls_go_over_tls_to_a_server_that_proves_itself_and_to_no_other(tmp_path: Path) -> None:
     certificate = a_certificate(tmp_path)
-    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    serving.load_cert_chain(certificate)
+    serving = serving_with(certificate)
     trusting = ssl.create_default_context(cafile=certificate)
     async with model_server(tls=serving) as provider:
         async with harness.running(tmp_path, upstream_tls=trusting) as gateway:
@@ -58,3 +58,40 @@ async def test_calls_go_over_tls_to_a_server_that_proves_itself_and_to_no_other(
                     await client.chat.completions.create(model="smart", messages=HELLO)
             assert len(provider.received) == 3
             assert (await tenant.settled()).spent == Amount()
+
+
+async def test_a_connection_is_used_again_and_a_server_of_an_unknown_authority_is_fallen_back_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ambit.gateway.server.upstream.IDLE_S", 600)  # however long the machine takes between two calls
+    (tmp_path / "other").mkdir()
+    certificate, unknown = a_certificate(tmp_path), a_certificate(tmp_path / "other")
+    async with (
+        model_server(tls=serving_with(certificate)) as known,
+        model_server(tls=serving_with(unknown)) as stranger,
+    ):
+        trusting = ssl.create_default_context(cafile=certificate)
+        async with harness.running(tmp_path, upstream_tls=trusting) as gateway:
+            spare = {"name": "spare", "url": known.url, "priority": 1}
+            tenant = await gateway.tenant(url=stranger.url, more=[spare])
+            before = connections()
+            async with tenant.openai(await tenant.open(), max_retries=0) as client:
+                for _ in range(4):
+                    await client.chat.completions.create(model="smart", messages=HELLO)
+            assert (len(known.received), len(stranger.received)) == (4, 0)
+            made = {result: count - before[result] for result, count in connections().items()}
+            assert made == {"New": 1, "Reused": 3, "Failed": 4}
+            assert len({one.peer for one in known.received}) == 1
+            assert (await tenant.settled()).spent.model_calls == 4
+
+
+def serving_with(certificate: Path) -> ssl.SSLContext:
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(certificate)
+    return serving
+
+
+def connections() -> dict[str, float]:
+    """How many connections to providers this process made, and used again."""
+    name = "ambit_gateway_upstream_connections_total"
+    return {kind: REGISTRY.get_sample_value(name, {"result": kind}) or 0.0 for kind in ("New", "Reused", "Failed")}

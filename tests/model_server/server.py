@@ -27,6 +27,8 @@ class Received:
     target: str
     headers: list[tuple[str, str]]
     body: bytes
+    peer: object = None
+    """The caller's address and port: the same for requests on one connection."""
     frames_sent: int = 0
     answered: bool = False
     """Whether the whole answer was written."""
@@ -105,7 +107,8 @@ class ModelServer:
         self, request: web.Request, form: Format, fields: dict[str, Any] | None = None
     ) -> web.StreamResponse:
         body = await request.read()
-        received = Received(request.method, request.path_qs, list(request.headers.items()), body)
+        peer = None if request.transport is None else request.transport.get_extra_info("peername")
+        received = Received(request.method, request.path_qs, list(request.headers.items()), body, peer)
         async with self._arrival:
             self.received.append(received)
             self._arrival.notify_all()
