@@ -3,8 +3,8 @@
 import pytest
 
 from ambit.ledger import wire
-from ambit.ledger.amounts import Amount, Resource, Window
-from ambit.ledger.changes import RestoreBegun
+from ambit.ledger.amounts import MAX_AMOUNT, Amount, Resource, Window
+from ambit.ledger.changes import LimitReached, RestoreBegun
 from ambit.ledger.wire import Adjusted, Forbidden, Granted, HoldPolicy, Invalid, RefusalReason, Refused, Resumed
 from tests.ledger.builders import (
     AGENT,
@@ -171,3 +171,19 @@ def test_amounts_that_no_journal_can_count_are_refused_and_harm_nobody() -> None
     ledger.pass_time(25 * HOUR_MS)
     assert isinstance(ledger.reserve(calls(1), hold="g#99", path=SESSION), Granted)
     ledger.restart(ledger.through_snapshot())
+
+
+def test_what_was_spent_since_a_backup_warns_like_any_other_spend() -> None:
+    ledger = a_ledger()
+    ledger.do(wire.PutAccount(TEAM, (a_limit(10),), ORGANISATION, warn_at=(50,)), "operator")
+    ledger.restored(len(ledger.journal), len(ledger.records))
+    assert resume(ledger, wire.SpentSince(SESSION, calls(6))) == Resumed()
+    reached = [change for change in ledger.last_changes if isinstance(change, LimitReached)]
+    assert [(each.path, each.percent) for each in reached] == [(TEAM, 50)]
+
+
+def test_more_than_can_be_counted_was_not_spent_since_a_backup(restored: Ledger) -> None:
+    most = wire.SpentSince(SESSION, calls(MAX_AMOUNT))
+    assert isinstance(resume(restored, most, wire.SpentSince(AGENT, calls(1))), Invalid)
+    assert isinstance(resume(restored, wire.SpentSince(SESSION, calls(1)), wire.SpentSince(TEAM, calls(2))), Resumed)
+    assert ledger_spent(restored) == calls(3)

@@ -7,7 +7,7 @@ is above it counts when its settlement is acknowledged, because only then the le
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ambit.ledger.amounts import Vector, plus
+from ambit.ledger.amounts import Vector, plus, split
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +24,16 @@ class Act:
     """What was really used, once it is over; None: anything up to `granted`."""
     reported: bool = False
     """The ledger acknowledged the settlement or release."""
+    told: Vector = field(default_factory=dict[int, int])
+    """What of it the ledger had forgotten when it was restored, and was told was spent since."""
+    told_at: tuple[str, ...] = ()
+    """The accounts where that counts."""
+    lost: bool = False
+    """The restored ledger does not know its hold."""
+
+    def surely_itself(self) -> Vector:
+        """What the ledger must count for its hold: without what it was told apart."""
+        return split(self.surely(), self.told)[1]
 
     def surely(self) -> Vector:
         """What the ledger must count at the least: spent and held together."""

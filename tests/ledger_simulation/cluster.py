@@ -66,6 +66,8 @@ class Cluster:
         self._accepted_off_ms = 0
         """How far it was when somebody last said that it is right."""
         self.incarnations: list[Incarnation] = []
+        self.down = False
+        """There is no disk to start over."""
         self.disconnected: list[Callable[[Process], None]] = []
         """Told when the connections of a process break."""
 
@@ -92,8 +94,22 @@ class Cluster:
         crept_ms = self._accepted_off_ms + SMALL_JUMP_MS * (days + 1)
         return true_ms + min(self._trusted_off_ms, crept_ms) + 1
 
+    def lose_disk(self, disk: Disk[Facts], outage_s: float) -> None:
+        """Every process ends, and after a while another one starts over another disk."""
+        self.down = True
+        for incarnation in self.incarnations:
+            self._killed(incarnation)
+        self.disk = disk
+        self.loop.later(outage_s, self._up)
+
+    def _up(self) -> None:
+        self.down = False
+        self.start()
+
     def start(self, stands_by_s: float = 0.0) -> None:
         """Another process of the ledger starts, and takes over: at once, or after it has stood by for a while."""
+        if self.down:
+            return
         incarnation = Incarnation(f"ledger-{len(self.incarnations) + 1}", self)
         self.incarnations.append(incarnation)
         self.loop.spawn(incarnation.process, incarnation.live(stands_by_s), "ledger").add_done_callback(self._no_defect)

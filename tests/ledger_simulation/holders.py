@@ -17,6 +17,9 @@ from tests.ledger_simulation.setting import Setting
 class Day(Protocol):
     """What the run is to its holders."""
 
+    restores: int
+    """How often the ledger was restored from a backup."""
+
     def more(self) -> bool:
         """Whether another operation is to be asked."""
         ...

@@ -1,11 +1,12 @@
 """One seed: the world is made, goes wrong for a while, calms down, and is looked at."""
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from ambit.ledger.amounts import Vector, covers, plus
+from ambit.ledger.amounts import Vector, covers, plus, split
 from ambit.ledger.tree import Tree
 from ambit.ledger.views import usage
 from tests.ledger_simulation.books import Books
@@ -16,6 +17,7 @@ from tests.ledger_simulation.holders import Holder, Shared
 from tests.ledger_simulation.loop import Process, SimulatedLoop, StalledError
 from tests.ledger_simulation.model import Model, differences
 from tests.ledger_simulation.network import Network
+from tests.ledger_simulation.restoring import OUTAGE_S, Backup, Restorer, backed_up, restored
 from tests.ledger_simulation.setting import LEAPS_S, Setting, pick
 from tests.ledger_simulation.settled import leftovers, wrong_records
 from tests.ledger_simulation.trace import Trace
@@ -24,6 +26,8 @@ from tests.ledger_simulation.workload import Gateway
 LEAST_OPERATIONS, MOST_OPERATIONS = 100, 300
 LEAP = 0.02
 """How often an operation is followed by a time in which nothing happens."""
+DISK_DIES = 0.2
+"""In how many runs."""
 JUMPS_MS = (-86_400_000, -60_000, -1, 1, 60_000, 240_000, 360_000, 86_400_000)
 STEPS_PER_OPERATION = 400
 """Of the loop: more is taken for a run that does not end."""
@@ -68,6 +72,9 @@ class Simulation:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._under_way: dict[Process, int] = {}
         self._leap_s: float | None = None
+        self.restores = 0
+        self._backup: Backup | None = None
+        self._loss = self._loss_of(Random(f"loss {seed}"))
         self._quiet: asyncio.Event = asyncio.Event()
         self._quiet.set()
         self._holders: list[tuple[Holder, asyncio.Task[None]]] = []
@@ -164,6 +171,13 @@ class Simulation:
         if self._trace.wanted:
             self._trace(who, what)
 
+    def _loss_of(self, random: Random) -> tuple[int, int] | None:
+        """After how many operations there is a backup, and the disk dies, if it does."""
+        if random.random() > DISK_DIES or self._setting.scale > 1:
+            return None
+        backed_up_at = int(random.random() * 0.7 * self._wanted)
+        return backed_up_at, backed_up_at + 1 + int(random.random() * (0.9 * self._wanted - backed_up_at))
+
     # -- what happens to it
 
     def _something_goes_wrong(self) -> None:
@@ -182,8 +196,40 @@ class Simulation:
             by_ms = pick(self._random, JUMPS_MS)
             self.say("run", f"the wall clock jumps by {by_ms} ms")
             self._cluster.jump(by_ms)
+        if self._loss is not None:
+            self._lose_disk(self._loss)
         if faults.holder_dies and random() < faults.holder_dies:
             self._kill_holder()
+
+    def _lose_disk(self, loss: tuple[int, int]) -> None:
+        backed_up_at, lost_at = loss
+        if self._backup is None and self._operations >= backed_up_at and self._shared.ready.is_set():
+            self._backup = backed_up(self._cluster.disk)
+            self.say("run", f"a backup is made of {len(self._backup.history)} batches")
+        elif self._backup is not None and self._operations >= lost_at:
+            self._loss = None
+            self._loop.spawn_outside(self._restore(self._backup)).add_done_callback(self._restored)
+
+    async def _restore(self, kept: Backup) -> None:
+        cluster, setting = self._cluster, self._setting
+        before = Model(setting.windows, setting.at_once)
+        for each in cluster.disk.history:
+            before.replay(each.facts)
+        self.say("run", f"the disk dies after {len(cluster.disk.history)} batches, and the backup is restored")
+        self.restores += 1
+        cluster.lose_disk(restored(kept), OUTAGE_S)
+        newest = cluster.incarnations[-1]
+        while not newest.serving:
+            await asyncio.sleep(0.1)
+            newest = cluster.incarnations[-1]
+        restorer = Restorer("restorer", "operator", self._shared, self._network)
+        resuming = restorer.resume(before, newest.model)
+        self._holders.append((restorer, self._loop.spawn(restorer.process, resuming, "restorer")))
+
+    def _restored(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.fail("the restore broke down: " + "".join(traceback.format_exception(error)))
 
     def _leap(self) -> None:
         if self._leap_s is None:
@@ -216,7 +262,7 @@ class Simulation:
                     self.fail(f"after recovery, {problem}")
             else:
                 self.fail(f"after recovery, {account.path} is forgotten")
-        for path, surely in self._surely(model).items():
+        for path, surely in () if model.restoring else self._surely(model).items():
             if path in model.folded:
                 continue
             at = model.accounts[path].running[0]
@@ -232,11 +278,12 @@ class Simulation:
         found: dict[str, Vector] = {}
         for act in self._books.acts:
             hold = model.holds.get(act.id)
-            if hold is None:
+            if hold is None and not act.lost:
                 self.fail(f"{act.id} was granted and acknowledged, and is forgotten")
-                continue
-            for account in hold.chain:
-                found[account.path] = plus(found.get(account.path, {}), act.surely())
+            for account in () if hold is None else hold.chain:
+                found[account.path] = plus(found.get(account.path, {}), act.surely_itself())
+            for path in act.told_at:
+                found[path] = plus(found.get(path, {}), split(act.surely(), act.told)[0])
         return found
 
     async def _settle_down(self) -> None:

@@ -84,10 +84,10 @@ class Gateway(Holder):
             shared.live.append(path)
 
     async def _look(self, session: str) -> None:
-        before = [(act, act.surely()) for act in self._shared.books.at(session)]
+        before = [(act, act.surely_itself()) for act in self._shared.books.at(session)]
         usage = await self.client.usage(wire.GetUsage(session))
         # What was so before and after: meanwhile some were settled, and others extended.
-        surely = total(split(then, act.surely())[0] for act, then in before)
+        surely = total(split(then, act.surely_itself())[0] for act, then in before)
         if not self._shared.day.was_folded(session) and not covers(
             plus(usage.spent.vector(), usage.held.vector()), surely
         ):
@@ -138,12 +138,13 @@ class Gateway(Holder):
         await self._shared.day.turn(self.process)
 
     async def _repeat(self, op: wire.Reserve, first: wire.Granted, act: Act) -> None:
+        restores = self._shared.day.restores
         try:
             again = await self.client.reserve(op)
         except LedgerUnavailable:
             act.used = {}  # nothing was done yet, and the client gives back what nobody waits for
             raise
-        if isinstance(again, wire.Granted) and again.amount != first.amount:
+        if isinstance(again, wire.Granted) and again.amount != first.amount and restores == self._shared.day.restores:
             self._shared.day.fail(f"{op.id} was answered {first}, and its repeat {again}")
 
     async def _extend(self, act: Act, sequence: int) -> None:
@@ -175,9 +176,10 @@ class Gateway(Holder):
         if what > 0.92:
             used += self._shared.setting.amount(random)
         act.used = used.vector()
+        restores = self._shared.day.restores
         answer = await self.client.settle(wire.Settle(act.id, used))
         act.reported = act.reported or isinstance(answer, wire.Settled)
         if what > 0.85:
             again = await self.client.settle(wire.Settle(act.id, used))
-            if isinstance(again, wire.Settled):
+            if isinstance(again, wire.Settled) and restores == self._shared.day.restores:
                 self._shared.day.fail(f"{act.id} was settled twice")

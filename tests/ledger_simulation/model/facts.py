@@ -18,6 +18,7 @@ TOLD = frozenset(
         changes.KillEnded,
         changes.LimitReached,
         changes.HoldsRecalled,
+        changes.RestoreBegun,
     }
 )
 """The changes whose time is the ledger's to choose: the model looks whether it was allowed to."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 
+import msgspec
+
 from ambit.ledger import changes, wire
 from ambit.telemetry.reasons import SessionEnd
-from tests.ledger_simulation.model import exhaustion, holding, kills, sessions, tree
+from tests.ledger_simulation.model import exhaustion, holding, kills, restoring, sessions, tree
 from tests.ledger_simulation.model.accounts import ModelAccount
 from tests.ledger_simulation.model.comparison import differences
 from tests.ledger_simulation.model.facts import Fact
@@ -37,6 +39,9 @@ class Model(ModelState):
         if fact.now_ms < self.now_ms:
             self.wrong(f"the ledger's clock went back from {self.now_ms} to {fact.now_ms}")
         self.now_ms = fact.now_ms
+        if self.restoring:
+            restoring.answered(self, fact.op, fact.result)
+            fact = msgspec.structs.replace(fact, op=None, result=None)  # time passes all the same
         op = fact.op
         top = self._cut(fact)
         named = [] if top is None else list(self.under(top))
@@ -103,6 +108,8 @@ class Model(ModelState):
                     sessions.fold(self, change.path)
                 case changes.SessionWoken():
                     exhaustion.wake(self, change, self._has_no_slot(change.path))
+                case changes.RestoreBegun():
+                    self.restoring = True
                 case changes.LimitReached() if exhaustion.reached(self, change):
                     exhaustion.warned(self, change)  # before the operation may change what is asked for
                     early.append(change)

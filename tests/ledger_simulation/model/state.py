@@ -34,6 +34,8 @@ class ModelState:
         self.next_expiry_ms = NEVER_MS
         """No hold expires before."""
         self.problems: list[str] = []
+        self.restoring = False
+        """It was restored from a backup, and has not been told what was spent since."""
 
     def wrong(self, what: str) -> None:
         """A rule is broken."""

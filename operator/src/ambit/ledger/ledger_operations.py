@@ -2,7 +2,10 @@
 
 from ambit.ledger import changes, wire
 from ambit.ledger.account_operations import only_operator
+from ambit.ledger.amounts import total
 from ambit.ledger.audit import AuditedClock, AuditedRestore
+from ambit.ledger.hold_operations import beyond_counting
+from ambit.ledger.policy_operations import warn
 from ambit.ledger.step import Step
 
 
@@ -26,12 +29,17 @@ def resume(step: Step, op: wire.Resume) -> wire.Resumed | wire.ErrorResult:
         return wire.Invalid("the ledger was not restored, or has resumed: correct an account by adjust")
     if op.forget is bool(op.spent):
         return wire.Invalid("say what was spent since the backup, or forget: true, and not both")
+    together = total(each.amount.vector() for each in op.spent)
     for each in op.spent:
-        if each.path not in step.state.accounts:
+        account = step.state.accounts.get(each.path)
+        if account is None:
             return wire.UnknownAccount(each.path)
+        if (absurd := beyond_counting(account.chain(), together)) is not None:
+            return absurd
     for each in op.spent:
         step.record(changes.Adjusted(step.now_ms, each.path, each.amount.vector()))
         step.audit(each.path, AuditedRestore(each.amount, op.reason, op.by))
+        warn(step, step.state.accounts[each.path].chain())
     if op.forget:
         step.audit("", AuditedRestore(None, op.reason, op.by))
     step.record(changes.RestoreEnded(step.now_ms))
