@@ -62,7 +62,7 @@ def test_each_refusal_of_the_ledger_has_its_status_and_says_whether_to_try_again
     ("wait", "reason", "retry_after_s"),
     [
         (Wait(LIMIT, "a", "m", Window.MINUTE, Resource.TOKENS, 9, 9, 0, 1, 7000), "LimitExceeded", 7),
-        (Wait(LIMIT, "a", "m", Window.DAY, Resource.TOKENS, 9, 0, 9, 1, 7000), "RoomHeld", 7),
+        (Wait(LIMIT, "a", "m", Window.DAY, Resource.TOKENS, 9, 0, 9, 1, 7000), "RoomHeld", 5),
         (Wait(RefusalReason.CONCURRENCY_LIMIT, "a", "m", limit=5, held=5), "ConcurrencyLimit", 30),
     ],
 )

@@ -39,7 +39,7 @@ def test_the_first_of_a_queue_makes_way_where_another_account_holds_it_up() -> N
     of_the_same_session = queue.enter(A, "session/n/1", A)
     other = queue.enter(A, "session/n/2", A)
     queue.move(first, "session/n/1")
-    assert (queue.may_ask(first), queue.may_ask(of_the_same_session)) == (True, True)
+    assert (queue.may_ask(first), queue.may_ask(of_the_same_session), queue.may_ask(other)) == (True, False, True)
     queue.move(of_the_same_session, "session/n/1")
     assert (queue.may_ask(first), queue.may_ask(of_the_same_session), queue.may_ask(other)) == (True, False, True)
 
@@ -95,6 +95,42 @@ async def test_a_call_whose_session_ended_before_it_could_queue_waits_for_nobody
     for _ in range(5):  # no time passes
         await asyncio.sleep(0)
     assert turn.done()
+
+
+def served(queue: RoomQueue, tickets: list[Ticket]) -> list[str]:
+    """In what order these have their turns."""
+    order: list[str] = []
+    while tickets:
+        [ticket] = [one for one in tickets if queue.may_ask(one)]
+        tickets.remove(ticket)
+        order.append(ticket.session)
+        queue.leave(ticket)
+    return order
+
+
+def test_a_session_that_asks_for_much_at_a_time_takes_turns_with_the_others() -> None:
+    queue = RoomQueue()
+    tickets = [queue.enter(TEAM, "session/n/greedy", A) for _ in range(4)]
+    tickets += [queue.enter(TEAM, f"session/n/{number}", B) for number in (1, 2, 1)]
+    greedy, one, two = "session/n/greedy", "session/n/1", "session/n/2"
+    assert served(queue, tickets) == [greedy, one, two, greedy, one, greedy, greedy]
+
+
+def test_whoever_comes_late_takes_no_turn_of_the_rounds_before() -> None:
+    queue = RoomQueue()
+    mine = [queue.enter(TEAM, "session/n/1", A) for _ in range(3)]
+    for ticket in mine[:2]:
+        queue.leave(ticket)
+    late = [queue.enter(TEAM, "session/n/2", B) for _ in range(2)]
+    assert served(queue, [mine[2], *late]) == ["session/n/2", "session/n/1", "session/n/2"]
+
+
+def test_whoever_gives_up_far_behind_puts_nobody_back() -> None:
+    queue = RoomQueue()
+    mine = [queue.enter(TEAM, "session/n/1", A) for _ in range(3)]
+    queue.leave(mine.pop())
+    other = queue.enter(TEAM, "session/n/2", B)
+    assert served(queue, [*mine, other]) == ["session/n/1", "session/n/2", "session/n/1"]
 
 
 class Counting(RoomQueue):

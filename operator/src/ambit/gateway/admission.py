@@ -143,7 +143,7 @@ class Admission:
             answer = await self._first_try(session, need)
             if isinstance(answer, Hold):
                 return answer
-            in_the_way = self._to_queue_for(answer)
+            in_the_way = self._to_queue_for(answer, self._queue_s)
         return await self._queue_for(in_the_way, session, need_now, answer, gone)
 
     async def _queue_for(
@@ -160,6 +160,12 @@ class Admission:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._queue_s
         ticket = self._queue.enter(account, session.path, session.parent)
+
+        def leave(_: object) -> None:
+            ticket.woken.set()
+
+        ticket.gone = gone
+        gone.add_done_callback(leave)
         try:
             while await self._queue.turn(ticket, deadline - loop.time()):
                 if gone.done():
@@ -167,20 +173,22 @@ class Admission:
                 answer = await self._try(session, need_now())
                 if isinstance(answer, Hold):
                     return answer
-                self._queue.move(ticket, self._to_queue_for(answer))
+                self._queue.move(ticket, self._to_queue_for(answer, deadline - loop.time()))
                 last = answer
         finally:
+            gone.remove_done_callback(leave)
             self._queue.leave(ticket)
         if last is None:  # those ahead never moved: ask once, so as to say which bound it is
             answer = await self._try(session, need_now())
             if isinstance(answer, Hold):
                 return answer
             last = answer
-        raise refusals.room_held(last, self._utc_now(), self._queue_s)
+        raise refusals.waited(last, self._utc_now(), self._queue_s)
 
-    def _to_queue_for(self, answer: wire.Wait) -> str:
-        """The account to queue for. Raises RefusedCall where only the next minute helps."""
-        if refusals.minute_is_full(answer):
+    def _to_queue_for(self, answer: wire.Wait, left_s: float) -> str:
+        """The account to queue for. Raises RefusedCall where only the next minute helps, and it begins too late."""
+        begins_in_ms = answer.resets_in_ms
+        if refusals.minute_is_full(answer) and (begins_in_ms is None or begins_in_ms > left_s * 1000):
             raise refusals.minute_full(answer, self._utc_now())
         return answer.account
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from ambit.gateway.admission import QUEUE_S
 from ambit.gateway.admitting import Admitting
 from ambit.gateway.attempts.backends import ROOM_S, Backends
 from ambit.gateway.calls import Calls
@@ -48,6 +49,8 @@ class DataPlaneSettings:
     """Whether a session's likely next call is held before it is made."""
     unused_s: float = UNUSED_S
     """For how long without a call such a hold is kept."""
+    queue_s: float = QUEUE_S
+    """For how long a call waits for room that others hold, or for the next minute."""
     room_s: float = ROOM_S
     """How long a call waits for a backend that has as many under way as it may."""
     draw: Callable[[], float] = random.random
@@ -80,6 +83,7 @@ async def serve(
         hold_expires_in_ms=settings.hold_expires_in_ms,
         hold_ahead=settings.hold_ahead,
         unused_s=settings.unused_s,
+        queue_s=settings.queue_s,
     )
     metrics.GATEWAY_QUEUE.set_function(lambda: admitting.queue.waiting)
     metrics.GATEWAY_HOLDS_AHEAD_UNUSED.set_function(lambda: admitting.ahead.unused)

@@ -14,6 +14,8 @@ from ambit.telemetry.reasons import Refusal
 LONGEST_RETRY_AFTER_S: Final = 30
 """A longer one makes clients sleep in silence."""
 AWAY_RETRY_AFTER_S: Final = 5
+ROOM_RETRY_AFTER_S: Final = 5
+"""Calls end all the time, and whoever asks again waits in the queue again."""
 
 
 def refused(denial: Refused, now: datetime) -> RefusedCall:
@@ -67,7 +69,7 @@ def room_held(denial: Denial, now: datetime, waited_s: float) -> RefusedCall:
         429,
         Refusal.ROOM_HELD,
         message,
-        retry_after_s=_retry_after_s(denial.resets_in_ms),
+        retry_after_s=ROOM_RETRY_AFTER_S,
         details=_details(denial, now),
     )
 

@@ -1,5 +1,6 @@
 """Calls that wait for room, to begin or to go on: first come, first served among those whom the same full account holds
-up, and those that go on before those that begin.
+up, and those that go on before those that begin. Of calls that begin, those of one session take turns with those of
+others: a session that asks for much at a time has its second call served after the first of everybody else.
 
 A call waits for the account that the ledger named, and only calls which that account bounds wait behind it: those of
 the same session where it is the session's own, and else those of every session under it. Only the first asks the ledger
@@ -25,6 +26,10 @@ class RoomQueue:
         """By the account that is waited for, the oldest first."""
         self._full_above: dict[str, Counter[str]] = {}
         """By a session's parent, the accounts for which sessions under it wait, and how many calls do."""
+        self._rounds: dict[str, int] = {}
+        """By account, in which round the last call was served: one call of each session that waits is a round."""
+        self._turns: dict[tuple[str, str], tuple[int, int]] = {}
+        """By account and session, how many of its calls wait to begin, and in which round the last of them is."""
         self._arrivals = 0
         self._ended: dict[str, None] = {}
         """The last sessions that ended, oldest first: the ledger's word may be here before its answer to a call."""
@@ -73,6 +78,8 @@ class RoomQueue:
 
     def leave(self, ticket: "Ticket") -> None:
         """Gives the place up; the next one's turn comes at once."""
+        if self._queues[ticket.account][0] is ticket and ticket.round >= 0:
+            self._rounds[ticket.account] = ticket.round
         self._remove(ticket)
         self.freed()
 
@@ -98,7 +105,7 @@ class RoomQueue:
 
         Whoever waits for a nearer account holds nobody up here: most who are behind this ticket are not under that one.
         """
-        if ticket.session_has_ended:
+        if ticket.session_has_ended or ticket.is_gone:
             return True
         if self._queues[ticket.account][0] is not ticket:
             return False
@@ -133,15 +140,32 @@ class RoomQueue:
         return sum(len(queue) for queue in self._queues.values())
 
     def _add(self, ticket: "Ticket") -> None:
-        insort(self._queues.setdefault(ticket.account, []), ticket, key=lambda one: one.arrival)
+        queue = self._queues.setdefault(ticket.account, [])
+        ticket.round = self._round_of(ticket)
+        insort(queue, ticket, key=lambda one: (one.round, one.arrival))
         if ticket.account != ticket.session:
             self._full_above.setdefault(ticket.parent, Counter())[ticket.account] += 1
+
+    def _round_of(self, ticket: "Ticket") -> int:
+        """The round that is being served, or the one after the last in which the session waits already."""
+        if ticket.arrival < 0:
+            return -1  # it goes on
+        served, session = self._rounds.get(ticket.account, 0), (ticket.account, ticket.session)
+        waiting, last = self._turns.get(session, (0, served - 1))
+        self._turns[session] = (waiting + 1, max(served, last + 1))
+        return self._turns[session][1]
 
     def _remove(self, ticket: "Ticket") -> None:
         queue = self._queues[ticket.account]
         queue.remove(ticket)
+        if ticket.round >= 0:
+            session = (ticket.account, ticket.session)
+            waiting, last = self._turns.pop(session)
+            if waiting > 1:
+                self._turns[session] = (waiting - 1, last)
         if not queue:
             del self._queues[ticket.account]
+            self._rounds.pop(ticket.account, None)
         if ticket.account != ticket.session:
             full = self._full_above[ticket.parent]
             full[ticket.account] -= 1
@@ -154,16 +178,24 @@ class RoomQueue:
 class Ticket:
     """A place in a queue."""
 
-    __slots__ = ("account", "arrival", "parent", "session", "session_has_ended", "woken")
+    __slots__ = ("account", "arrival", "gone", "parent", "round", "session", "session_has_ended", "woken")
 
     def __init__(self, arrival: int, account: str, session: str, parent: str) -> None:
         self.arrival = arrival
+        self.round = 0
         self.account = account
         self.session = session
         self.parent = parent
         self.session_has_ended = False
+        self.gone: asyncio.Future[None] | None = None
+        """Done once the client has closed its connection: then it waits for nobody, and leaves."""
         self.woken = asyncio.Event()
         """Its turn may have come: it is the first of its queue and something was freed, or its session has ended."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.gone is not None and self.gone.done()
 
     def distance(self, account: str) -> int:
         """How far up an account is that bounds this session; what is above its parent is not told apart."""
