@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from ambit.ledger import invariant, snapshot, wire
 from ambit.ledger.amounts import Amount, Limit, Resource, Window
 from ambit.ledger.changes import AnyChange, Codec, RestoreBegun
+from ambit.ledger.images import AnyImage
 from ambit.ledger.records import Record
-from ambit.ledger.snapshot import AnyImage
 from ambit.ledger.tree import Tree
 from ambit.telemetry.reasons import SessionEnd
 

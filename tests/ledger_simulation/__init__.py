@@ -5,8 +5,8 @@ which await, and what holders ask for. `python -m tests.ledger_simulation --seed
 prints it; `--seed N --trace` runs that one alone and tells what happened.
 
 `loop` is the scheduler, `disk` and `network` the world outside the processes, `incarnation` one process of the ledger,
-`cluster` all of them and their crashes, `restoring` a restore from a backup, `holders`, `edits` and `workload` those who
-ask, `model` the oracle's own ledger, `books` what holders know to be true, `settled` what must be so in the end, `run`
-puts one seed together, `many` runs them on all cores. `planted` breaks production code in the ways that ledgers are
-known to break: each is found.
+`cluster` all of them and their crashes, `restoring` a restore from a backup, `holders`, `edits` and `workload` those
+who ask, `model` the oracle's own ledger, `books` what holders know to be true, `settled` what must be so in the end,
+`run` puts one seed together, `many` runs them on all cores. `planted` breaks production code in the ways that ledgers
+are known to break: each is found.
 """

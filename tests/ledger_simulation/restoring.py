@@ -6,6 +6,7 @@ backup covers: nothing of it may be un-spent, whatever they come back with.
 
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from random import Random
 from typing import NamedTuple
 
 from ambit.ledger import backup, changes, wire
@@ -20,8 +21,18 @@ from tests.ledger_simulation.holders import Holder
 from tests.ledger_simulation.incarnation import Facts
 from tests.ledger_simulation.model import Fact, Model
 
+DISK_DIES = 0.2
+"""In how many runs."""
 OUTAGE_S = 12.0
 """Between the loss and the restored ledger: longer than any message is under way."""
+
+
+def loss_of(random: Random, operations: int) -> tuple[int, int] | None:
+    """After how many operations of a run there is a backup, and the disk dies, if it does."""
+    if random.random() > DISK_DIES:
+        return None
+    backed_up_at = int(random.random() * 0.7 * operations)
+    return backed_up_at, backed_up_at + 1 + int(random.random() * (0.9 * operations - backed_up_at))
 
 
 class Backup(NamedTuple):

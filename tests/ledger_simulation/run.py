@@ -17,7 +17,7 @@ from tests.ledger_simulation.holders import Holder, Shared
 from tests.ledger_simulation.loop import Process, SimulatedLoop, StalledError
 from tests.ledger_simulation.model import Model, differences
 from tests.ledger_simulation.network import Network
-from tests.ledger_simulation.restoring import OUTAGE_S, Backup, Restorer, backed_up, restored
+from tests.ledger_simulation.restoring import OUTAGE_S, Backup, Restorer, backed_up, loss_of, restored
 from tests.ledger_simulation.setting import LEAPS_S, Setting, pick
 from tests.ledger_simulation.settled import leftovers, wrong_records
 from tests.ledger_simulation.trace import Trace
@@ -26,8 +26,6 @@ from tests.ledger_simulation.workload import Gateway
 LEAST_OPERATIONS, MOST_OPERATIONS = 100, 300
 LEAP = 0.02
 """How often an operation is followed by a time in which nothing happens."""
-DISK_DIES = 0.2
-"""In how many runs."""
 JUMPS_MS = (-86_400_000, -60_000, -1, 1, 60_000, 240_000, 360_000, 86_400_000)
 STEPS_PER_OPERATION = 400
 """Of the loop: more is taken for a run that does not end."""
@@ -74,7 +72,7 @@ class Simulation:
         self._leap_s: float | None = None
         self.restores = 0
         self._backup: Backup | None = None
-        self._loss = self._loss_of(Random(f"loss {seed}"))
+        self._loss = loss_of(Random(f"loss {seed}"), self._wanted) if self._setting.scale == 1 else None
         self._quiet: asyncio.Event = asyncio.Event()
         self._quiet.set()
         self._holders: list[tuple[Holder, asyncio.Task[None]]] = []
@@ -170,13 +168,6 @@ class Simulation:
     def say(self, who: str, what: str) -> None:
         if self._trace.wanted:
             self._trace(who, what)
-
-    def _loss_of(self, random: Random) -> tuple[int, int] | None:
-        """After how many operations there is a backup, and the disk dies, if it does."""
-        if random.random() > DISK_DIES or self._setting.scale > 1:
-            return None
-        backed_up_at = int(random.random() * 0.7 * self._wanted)
-        return backed_up_at, backed_up_at + 1 + int(random.random() * (0.9 * self._wanted - backed_up_at))
 
     # -- what happens to it
 

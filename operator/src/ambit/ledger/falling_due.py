@@ -1,12 +1,13 @@
 """What happens by the passing of time: holds expire, sessions are abandoned, ended ones fold."""
 
 from ambit.ledger import changes
-from ambit.ledger.accounts import Account, Ending, Session
+from ambit.ledger.accounts import Account
 from ambit.ledger.amounts import Amount
 from ambit.ledger.audit import AuditedLoss
 from ambit.ledger.ending import close_session, end_doomed
 from ambit.ledger.history import session_record
 from ambit.ledger.policy_operations import wake_due, warn
+from ambit.ledger.sessions import Ending, Session
 from ambit.ledger.state import FOLD_AFTER_MS, State, is_idle
 from ambit.ledger.step import Step
 from ambit.ledger.views import session_usage

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from ambit.ledger.accounts import NO_HOLDS, Account
+from ambit.ledger.accounts import Account
 from ambit.ledger.amounts import Vector, minus, plus, split, total
 from ambit.ledger.changes import HoldExtended, HoldPlaced
+from ambit.ledger.sessions import NO_HOLDS
 
 MARK = "#"
 """Between a holder and a sequence in the id of a hold."""

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from ambit.ledger import changes
-from ambit.ledger.accounts import Account, Session
+from ambit.ledger.accounts import Account
 from ambit.ledger.admission import crowded, standing_of
 from ambit.ledger.amounts import INDEX, Limit
 from ambit.ledger.audit import AuditedTopUp
 from ambit.ledger.ending import end_sessions
 from ambit.ledger.exhaustion import Parked, has_room, is_exhausted, newly_reached, unapplied
 from ambit.ledger.policy import Policy
+from ambit.ledger.sessions import Session
 from ambit.ledger.step import Step
 from ambit.ledger.wire import Enforcement, RefusalReason, Refused, TopUp, Warned, WhenExhausted
 from ambit.telemetry.reasons import SessionEnd

@@ -4,7 +4,7 @@ from heapq import nsmallest
 
 from ambit.ledger import changes, wire
 from ambit.ledger.account_operations import MAX_DEPTH, repeated_limit
-from ambit.ledger.accounts import Account, Session
+from ambit.ledger.accounts import Account
 from ambit.ledger.admission import crowded
 from ambit.ledger.allowance import tightened
 from ambit.ledger.amounts import Window
@@ -13,6 +13,7 @@ from ambit.ledger.ending import close_session, end_sessions, session_ended
 from ambit.ledger.history import sessions_of
 from ambit.ledger.hold_operations import account_removed, holds_of
 from ambit.ledger.paths import kind_of, misplaced, user_path
+from ambit.ledger.sessions import Session
 from ambit.ledger.step import Step
 from ambit.ledger.views import usage
 from ambit.telemetry.reasons import SessionEnd

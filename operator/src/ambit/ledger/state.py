@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from ambit.ledger import changes
-from ambit.ledger.accounts import NO_CHILDREN, Account, Ending, Kill, Post, Session
+from ambit.ledger.accounts import NO_CHILDREN, Account, Post
 from ambit.ledger.allowance import Allowance
 from ambit.ledger.amounts import NOTHING, Vector, minus, total
 from ambit.ledger.audit import Head
@@ -21,6 +21,7 @@ from ambit.ledger.holds import (
 )
 from ambit.ledger.paths import kind_of
 from ambit.ledger.policy import Policy
+from ambit.ledger.sessions import Ending, Kill, Session
 from ambit.ledger.timers import Timers
 
 FOLD_AFTER_MS = 10 * 60 * 1000

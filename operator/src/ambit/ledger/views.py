@@ -2,12 +2,13 @@
 
 import msgspec
 
-from ambit.ledger.accounts import Account, Session
+from ambit.ledger.accounts import Account
 from ambit.ledger.admission import standing_of
 from ambit.ledger.allowance import LIFETIME_PLACE
 from ambit.ledger.amounts import Amount, Window
 from ambit.ledger.history import SessionUsage
 from ambit.ledger.paths import kind_of
+from ambit.ledger.sessions import Session
 from ambit.ledger.state import State
 from ambit.ledger.wire import HoldView, LimitUsage, Usage
 from ambit.ledger.wire import State as AccountState

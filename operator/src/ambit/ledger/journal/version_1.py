@@ -9,11 +9,11 @@ from typing import Final, assert_never
 
 import msgspec
 
-from ambit.ledger import changes, snapshot
-from ambit.ledger.accounts import Ending
+from ambit.ledger import changes, images
 from ambit.ledger.allowance import RUNNING_WINDOWS, Allowance
 from ambit.ledger.amounts import INDEX, NOTHING, Limit, Resource, Vector, Window, plus
 from ambit.ledger.holds import HoldState, Part
+from ambit.ledger.sessions import Ending
 from ambit.ledger.windows import Span, window_at
 from ambit.telemetry.reasons import SessionEnd
 
@@ -176,11 +176,11 @@ def snapshot_chunks(image: bytes) -> Iterator[bytes]:
     """The tree."""
     old = msgspec.msgpack.decode(image, type=_Snapshot)
     holding = {hold.chain[0] for hold in old.holds if hold.state is HoldState.OPEN}
-    images: list[snapshot.AnyImage] = [snapshot.TreeImage(old.now_ms, False, False, old.closed_holds)]
-    images.extend(_account(account, old.holds, old.now_ms, account.path in holding) for account in old.accounts)
-    images.extend(_hold(hold) for hold in old.holds)
-    for first in range(0, len(images), _IMAGES_IN_A_CHUNK):
-        yield msgspec.msgpack.encode(images[first : first + _IMAGES_IN_A_CHUNK])
+    parts: list[images.AnyImage] = [images.TreeImage(old.now_ms, False, False, old.closed_holds)]
+    parts.extend(_account(account, old.holds, old.now_ms, account.path in holding) for account in old.accounts)
+    parts.extend(_hold(hold) for hold in old.holds)
+    for first in range(0, len(parts), _IMAGES_IN_A_CHUNK):
+        yield msgspec.msgpack.encode(parts[first : first + _IMAGES_IN_A_CHUNK])
 
 
 def _vector(four: Iterable[int]) -> Vector:
@@ -214,15 +214,15 @@ def _change(old: _AnyChange) -> changes.AnyChange:
             assert_never(old)
 
 
-def _account(old: _Account, holds: list[_Hold], now_ms: int, holding: bool) -> snapshot.AccountImage:
+def _account(old: _Account, holds: list[_Hold], now_ms: int, holding: bool) -> images.AccountImage:
     counted = {counter.window: counter for counter in old.counters}
     lifetime = counted[Window.LIFETIME]
-    windows: list[snapshot.WindowImage] = []
+    windows: list[images.WindowImage] = []
     if old.session is None:
         for window in RUNNING_WINDOWS:
             counter = counted.get(window) or _at_most(window, counted, old, holds, now_ms)
             windows.append(_window(counter, lifetime))
-    return snapshot.AccountImage(
+    return images.AccountImage(
         path=old.path,
         parent=old.parent,
         allowance=Allowance(old.limits),
@@ -237,13 +237,13 @@ def _account(old: _Account, holds: list[_Hold], now_ms: int, holding: bool) -> s
     )
 
 
-def _window(seen: _Counter, lifetime: _Counter) -> snapshot.WindowImage:
+def _window(seen: _Counter, lifetime: _Counter) -> images.WindowImage:
     """A window is what the account's totals were when it began: all but what the window has seen."""
     if seen.span.end_ms is None:
         raise ValueError(f"a {seen.window} has no end")
     spent = (total - part for total, part in zip(lifetime.spent, seen.spent, strict=True))
     held = (total - part for total, part in zip(lifetime.held, seen.held, strict=True))
-    return snapshot.WindowImage(seen.span.start_ms, seen.span.end_ms, seen.zone, _vector(spent), _vector(held))
+    return images.WindowImage(seen.span.start_ms, seen.span.end_ms, seen.zone, _vector(spent), _vector(held))
 
 
 def _at_most(
@@ -262,8 +262,8 @@ def _at_most(
     return _Counter(window, span, account.zone, spent, (usd, tokens, calls, runtime))
 
 
-def _session(old: _Session, holding: bool) -> snapshot.SessionImage:
-    return snapshot.SessionImage(
+def _session(old: _Session, holding: bool) -> images.SessionImage:
+    return images.SessionImage(
         attributes=old.attributes,
         grace_ms=old.grace_ms,
         opened_ms=old.opened_ms,
@@ -276,7 +276,7 @@ def _session(old: _Session, holding: bool) -> snapshot.SessionImage:
     )
 
 
-def _hold(old: _Hold) -> snapshot.HoldImage:
+def _hold(old: _Hold) -> images.HoldImage:
     first, last = old.first, old.last
     granted_ms = old.increments[0].granted_ms
     asked = (_vector(first.granted), first.expires_in_ms, _vector(first.want), _vector(first.at_least))
@@ -284,7 +284,7 @@ def _hold(old: _Hold) -> snapshot.HoldImage:
     if last is not None:
         more = (_vector(last.granted), last.expires_in_ms, _vector(last.want), _vector(last.at_least))
         extended = changes.HoldExtended(granted_ms, old.component, old.id, old.sequence, *more)
-    return snapshot.HoldImage(
+    return images.HoldImage(
         chain=old.chain,
         first=changes.HoldPlaced(granted_ms, old.component, old.id, old.chain[0], *asked),
         parts=tuple(Part(part.granted_ms, _vector(part.amount)) for part in old.increments),
