@@ -282,6 +282,19 @@ async def test_other_paths_are_404_in_the_shape_of_their_format(gateway: Gateway
     assert shape in json.loads(answer.body)
 
 
+async def test_a_gateway_that_is_leaving_serves_who_still_comes_and_keeps_no_connection(tmp_path: Path) -> None:
+    async with with_limits(tmp_path, Limits()) as (gateway, _, token), connected(gateway) as kept:
+        kept.send(a_call(token))
+        assert "connection" not in (await kept.answer()).headers
+        gateway.plane.close_after_answers()
+        async with connected(gateway) as new:
+            for connection in (kept, new):
+                connection.send(a_call(token))
+                answer = await connection.answer()
+                assert (answer.status, answer.headers["connection"]) == (200, "close")
+                assert await connection.closed()
+
+
 def proxied(tenant_token: str) -> bytes:
     credentials = base64.b64encode(f"session:{tenant_token}".encode())
     return b"Proxy-Authorization: Basic " + credentials + b"\r\n"

@@ -5,7 +5,7 @@ import random
 import ssl
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -45,6 +45,8 @@ class DataPlaneSettings:
     limits: Limits = field(default_factory=Limits)
     upstream_tls: ssl.SSLContext | None = None
     """None: the system's certificate authorities."""
+    shared: bool = False
+    """Whether other processes of this gateway listen at the same addresses."""
     hold_ahead: bool = True
     """Whether a session's likely next call is held before it is made."""
     unused_s: float = UNUSED_S
@@ -67,6 +69,8 @@ class DataPlane:
     isolate_address: str
     session_opened: Callable[[str, str], None]
     """To be told of each session that this process opens, and of its parent: its first call may come soon."""
+    close_after_answers: Callable[[], None]
+    """From now on each connection is closed after its next answer, which says so: clients find another gateway."""
 
 
 @asynccontextmanager
@@ -110,14 +114,18 @@ async def serve(
     admitting.events.subscribe(sessions.on_event)
     admitting.events.subscribe(live.on_event)
 
+    def listen(address: str, path: DataPath) -> AbstractAsyncContextManager[str]:
+        return listener.listen(address, path, state, shared=settings.shared)
+
     async with asyncio.TaskGroup() as tasks:
         following = tasks.create_task(admitting.events.run())
         try:
             async with AsyncExitStack() as listeners:
                 yield DataPlane(
-                    await listeners.enter_async_context(listener.listen(settings.sandbox_listen, sandboxes, state)),
-                    await listeners.enter_async_context(listener.listen(settings.isolate_listen, isolates, state)),
+                    await listeners.enter_async_context(listen(settings.sandbox_listen, sandboxes)),
+                    await listeners.enter_async_context(listen(settings.isolate_listen, isolates)),
                     admitting.ahead.opened,
+                    state.close_after_answers,
                 )
             await admitting.ahead.stop(SETTLE_AT_END_S)
             if not await listener.drain(state, settings.drain_s):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ambit.api.names import GATEWAY, HEALTH_PORT, ISOLATE_HOST_GATEWAY_PORT, PEOPLE_PORT, SANDBOX_PORT
+from ambit.gateway import workers
 from ambit.settings import SettingsError, on_or_off, positive_number, required
 from ambit.telemetry import documentation
 
@@ -48,6 +49,12 @@ class Settings:
     drain_ms: int = 30_000
     """`AMBIT_DRAIN_MS`: how long calls go on after SIGTERM before they are cut."""
 
+    lame_duck_ms: int = 3_000
+    """`AMBIT_LAME_DUCK_MS`: how long new connections are still served after SIGTERM: until no Service leads here."""
+    workers: int = 1
+    """`AMBIT_GATEWAY_WORKERS`: how many processes serve model calls, on one port each listener."""
+    worker: int | None = None
+    """`AMBIT_GATEWAY_WORKER`: which of them this one is, from 0; the process that starts them says so."""
     hold_ahead: bool = True
     """`AMBIT_HOLD_AHEAD` (On | Off): whether a session's likely next call is held before it is made."""
 
@@ -72,6 +79,9 @@ class Settings:
             hold_expires_in_ms=positive_number(environ, "AMBIT_CALL_HOLD_MS", 120_000),
             silence_ms=positive_number(environ, "AMBIT_UPSTREAM_SILENCE_MS", 600_000),
             drain_ms=positive_number(environ, "AMBIT_DRAIN_MS", 30_000),
+            lame_duck_ms=positive_number(environ, "AMBIT_LAME_DUCK_MS", 3_000),
+            workers=positive_number(environ, "AMBIT_GATEWAY_WORKERS", 1),
+            worker=int(environ[workers.NUMBER]) if workers.NUMBER in environ else None,
             hold_ahead=on_or_off(environ, "AMBIT_HOLD_AHEAD", "On"),
         )
 

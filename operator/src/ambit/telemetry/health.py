@@ -3,7 +3,7 @@
 It runs on the process's own event loop, so that a process whose loop hangs fails its liveness probe.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -22,8 +22,11 @@ def split_address(listen: str) -> tuple[str, int]:
 
 
 @asynccontextmanager
-async def serve(listen: str, not_ready: NotReady) -> AsyncGenerator[str]:
-    """Serves the three paths at `listen` (HOST:PORT; port 0: any free one) while the block runs.
+async def serve(
+    listen: str, not_ready: NotReady, exposition: Callable[[], Awaitable[bytes]] | None = None
+) -> AsyncGenerator[str]:
+    """Serves the three paths at `listen` (HOST:PORT; port 0: any free one) while the block runs. `exposition`: what
+    `/metrics` says, where that is more than this process's own.
 
     Yields the address it got, HOST:PORT.
     """
@@ -38,7 +41,8 @@ async def serve(listen: str, not_ready: NotReady) -> AsyncGenerator[str]:
         return web.Response(status=503, text=f"not ready: {waiting_for}\n")
 
     async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        body = generate_latest() if exposition is None else await exposition()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])

@@ -280,6 +280,11 @@ GATEWAY_UPSTREAM_CONNECTIONS = Counter(
     "Connections to model servers that calls were sent on: New, Reused, Failed (none could be made).",
     ["result"],
 )
+GATEWAY_WORKER_STARTS = Counter(
+    "ambit_gateway_worker_starts_total",
+    "Worker processes started, by what became of the one before: First, Exited, Hung (it did not answer its probes).",
+    ["cause"],
+)
 GATEWAY_HOLDS = Gauge("ambit_gateway_holds", "Holds of this gateway for calls under way.")
 GATEWAY_QUEUE = Gauge("ambit_gateway_queue", "Calls that wait for room which others hold.")
 GATEWAY_STREAMS_CUT = Counter(

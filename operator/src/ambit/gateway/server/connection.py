@@ -45,6 +45,12 @@ class ServerState:
     draining: bool = False
     """Set when the process is stopping: answers are completed, connections not kept."""
 
+    def close_after_answers(self) -> None:
+        """No connection is kept from now on; new ones are still served."""
+        self.draining = True
+        for connection in self.connections:
+            connection.close_after_answer()
+
 
 class _Phase(Enum):
     IDLE = auto()

@@ -9,14 +9,17 @@ from ambit.telemetry.health import split_address
 
 
 @asynccontextmanager
-async def listen(address: str, handler: Handler, state: ServerState) -> AsyncGenerator[str]:
-    """Serves `handler` at HOST:PORT (port 0: any free one) while the block runs; yields the address it got.
+async def listen(address: str, handler: Handler, state: ServerState, *, shared: bool = False) -> AsyncGenerator[str]:
+    """Serves `handler` at HOST:PORT (port 0: any free one) while the block runs; yields the address it got. `shared`:
+    other processes listen there too (SO_REUSEPORT), and the kernel spreads connections over them.
 
     When the block ends no new connection is accepted; the present ones are `drain`'s to end.
     """
     host, port = split_address(address)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: ServerConnection(handler, state), host, port, backlog=1024)
+    server = await loop.create_server(
+        lambda: ServerConnection(handler, state), host, port, backlog=1024, reuse_port=shared or None
+    )
     try:
         bound_host, bound_port = server.sockets[0].getsockname()[:2]
         yield f"{bound_host}:{bound_port}"
