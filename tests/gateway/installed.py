@@ -148,4 +148,5 @@ async def _environ(kube: KubeClient, namespace: str, folder: Path, ledger_url: s
         "AMBIT_PEOPLE_LISTEN": "127.0.0.1:0",
         "AMBIT_HEALTH_LISTEN": "127.0.0.1:0",
         "AMBIT_DRAIN_MS": "1000",
+        "AMBIT_LAME_DUCK_MS": "1",
     }

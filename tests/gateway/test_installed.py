@@ -132,5 +132,5 @@ async def test_it_is_ready_counts_what_it_does_and_stops_cleanly(cluster: Instal
     route = f"{cluster.namespace}/smart"
     assert f'ambit_gateway_requests_total{{outcome="Completed",route="{route}"}}' in counted
     assert f'ambit_gateway_tokens_total{{kind="output",route="{route}"}}' in counted
-    assert 'ambit_refusals_total{reason="CredentialForbidden"' in counted
+    assert 'ambit_refusals_total{level="",reason="CredentialForbidden"' in counted
     assert await cluster.stop() == 0

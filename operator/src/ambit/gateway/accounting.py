@@ -54,6 +54,7 @@ class Accounting:
         yet.
         """
         self._count_failure(route, relayed)
+        _time(call, route, relayed)
         used = self._used(call, attempts, route, held, relayed, goes_on)
         if used is None:
             why = "the call goes on to another backend" if relayed.status is None else f"answered {relayed.status}"
@@ -100,6 +101,17 @@ def _count_tokens(label: str, relayed: Relayed) -> None:
             metrics.GATEWAY_TOKENS.labels(label, kind).inc(getattr(relayed.usage, kind))
 
 
+def _time(call: Call, route: RouteBinding, relayed: Relayed) -> None:
+    """Times of a stream, as whoever reads it sees them."""
+    if not call.stream or relayed.status != 200 or relayed.first_chunk_s is None:
+        return
+    label = str(route.route)
+    metrics.GATEWAY_FIRST_TOKEN_SECONDS.labels(label).observe(relayed.first_chunk_s)
+    if relayed.ending is Ending.COMPLETED and relayed.usage is not None and relayed.usage.output > 1:
+        each_s = (relayed.took_s - relayed.first_chunk_s) / (relayed.usage.output - 1)
+        metrics.GATEWAY_OUTPUT_TOKEN_SECONDS.labels(label).observe(each_s)
+
+
 def _log_attempt(
     session: Session, attempts: Attempts, route: RouteBinding, held: HeldCall, relayed: Relayed, charged: Amount
 ) -> None:
@@ -115,5 +127,7 @@ def _log_attempt(
         "usageKnown": relayed.usage is not None,
         "tokens": charged.tokens,
         "usdNanos": charged.usd_nanos,
+        "firstByteMs": None if relayed.first_chunk_s is None else round(relayed.first_chunk_s * 1000, 3),
+        "tookMs": round(relayed.took_s * 1000, 3),
     }
     _log.info("model call", extra={"fields": fields})

@@ -158,7 +158,8 @@ class Admission:
         span.set(Attribute.HOLD, HoldFrom.QUEUED.value)
         span.note(SpanEvent.QUEUED)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._queue_s
+        began_at_s = loop.time()
+        deadline = began_at_s + self._queue_s
         ticket = self._queue.enter(account, session.path, session.parent)
 
         def leave(_: object) -> None:
@@ -166,18 +167,22 @@ class Admission:
 
         ticket.gone = gone
         gone.add_done_callback(leave)
+        result = "Refused"
         try:
             while await self._queue.turn(ticket, deadline - loop.time()):
                 if gone.done():
+                    result = "ClientGone"
                     raise ClientGone
                 answer = await self._try(session, need_now())
                 if isinstance(answer, Hold):
+                    result = "Admitted"
                     return answer
                 self._queue.move(ticket, self._to_queue_for(answer, deadline - loop.time()))
                 last = answer
         finally:
             gone.remove_done_callback(leave)
             self._queue.leave(ticket)
+            metrics.GATEWAY_QUEUE_SECONDS.labels(result).observe(loop.time() - began_at_s)
         if last is None:  # those ahead never moved: ask once, so as to say which bound it is
             answer = await self._try(session, need_now())
             if isinstance(answer, Hold):

@@ -98,12 +98,14 @@ def _host(request: Request) -> str:
 
 def _count(refusal: RefusedCall) -> None:
     resource, _, window = refusal.details.bound.partition(" per ") if refusal.details else ("", "", "")
-    metrics.REFUSALS.labels(refusal.reason.value, resource, window).inc()
+    level = refusal.details.account.partition("/")[0] if refusal.details else ""
+    metrics.REFUSALS.labels(refusal.reason.value, resource, window, level).inc()
     metrics.GATEWAY_REQUESTS.labels("none", "Refused").inc()
     fields = {
         "status": refusal.status,
         "reason": refusal.reason.value,
-        "field": refusal.field,
+        # A name that stands twice may be anything; what is malformed is no field that the gateway knows.
+        "field": refusal.field if refusal.reason is not Refusal.MALFORMED else None,
         "account": refusal.details.account if refusal.details else None,
         "bound": refusal.details.bound if refusal.details else None,
     }

@@ -61,6 +61,8 @@ class Relayed:
     """At most so many output tokens stand behind what has come; None: it cannot be told."""
     first_chunk_s: float | None = None
     """How long after it was sent the first piece of the answer's body came; None: none came."""
+    took_s: float = 0.0
+    """From when it was sent until nothing more came."""
 
 
 class Growth(Protocol):
@@ -274,8 +276,9 @@ class Relay:
         usage = believed(self._meter.usage) if self._meter is not None else None
         answered = self._exchange.started or self._client_gone
         first_chunk_s = None if self._first_chunk_at is None else self._first_chunk_at - self._began_at
+        took_s = self._heard_at - self._began_at
         bound = self._meter.output_bound if self._meter is not None else None
-        self.done.set_result(Relayed(ending, self._status, usage, answered, message, bound, first_chunk_s))
+        self.done.set_result(Relayed(ending, self._status, usage, answered, message, bound, first_chunk_s, took_s))
 
 
 def _media_type(headers: Headers) -> bytes:

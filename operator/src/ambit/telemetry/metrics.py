@@ -231,8 +231,9 @@ GATEWAY_REQUESTS = Counter(
 )
 REFUSALS = Counter(
     "ambit_refusals_total",
-    "Refusals at the gateway by reason, and by the resource and window of the bound where one stands in the way.",
-    ["reason", "resource", "window"],
+    "Refusals at the gateway by reason, and where a bound stands in the way by its resource, its window, and the level "
+    "of the account whose it is: budget, agent, user, session.",
+    ["reason", "resource", "window", "level"],
 )
 GATEWAY_TOKENS = Counter(
     "ambit_gateway_tokens_total",
@@ -251,6 +252,26 @@ GATEWAY_ADMISSION_SECONDS = Histogram(
     "ambit_gateway_admission_seconds",
     "What the gateway adds before a call is sent: from the request's last byte to the provider, queueing included.",
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 20),
+)
+GATEWAY_QUEUE_SECONDS = Histogram(
+    "ambit_gateway_queue_seconds",
+    "How long calls waited for room that others held, by how that ended: Admitted, Refused, ClientGone. It is part of "
+    "ambit_gateway_admission_seconds.",
+    ["result"],
+    buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30),
+)
+GATEWAY_FIRST_TOKEN_SECONDS = Histogram(
+    "ambit_gateway_time_to_first_token_seconds",
+    "From sending a streamed call to its model's server until the first piece of the answer came, by route.",
+    ["route"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64),
+)
+GATEWAY_OUTPUT_TOKEN_SECONDS = Histogram(
+    "ambit_gateway_time_per_output_token_seconds",
+    "Of streamed answers that were completed: from the first piece to the last, for each token after the first, by "
+    "route.",
+    ["route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1),
 )
 GATEWAY_UPSTREAM_ERRORS = Counter(
     "ambit_gateway_upstream_errors_total",
