@@ -1,6 +1,5 @@
 """What is written: only what differs, and one Event for each change of a reason."""
 
-from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -8,7 +7,6 @@ from hypothesis import strategies as st
 
 from ambit.api.conditions import Condition, ConditionStatus
 from ambit.control.events import worth_telling
-from ambit.control.mirror import LONGEST_REST_S, TICK_S, Rest
 from ambit.control.writer import merge_difference
 
 VALUES = st.recursive(
@@ -65,16 +63,3 @@ def test_what_comes_right_is_told_and_what_passes_by_itself_is_not() -> None:
     assert not telling.warning
     for reason in ("Starting", "Running", "Stopping", "AccountPending"):
         assert worth_telling((), (a_condition("Ready", "False", reason),)) == ()
-
-
-def test_the_ledger_is_asked_once_a_second_after_a_change_and_seldom_after_none() -> None:
-    rest, now, asked = Rest(), 0.0, list[float]()
-    while now < 120:
-        if rest.due("budget/a/b", now):
-            asked.append(now)
-            rest.seen("budget/a/b", now, changed=now < 5)
-        now += TICK_S
-    assert asked[:6] == [0, 1, 2, 3, 4, 5]
-    gaps = [later - earlier for earlier, later in pairwise(asked)]
-    assert all(earlier <= later for earlier, later in pairwise(gaps))
-    assert gaps[-1] == LONGEST_REST_S

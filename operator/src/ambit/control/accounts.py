@@ -47,6 +47,14 @@ class Accounts:
     def holds(self, path: str) -> bool:
         return path in self._held
 
+    def root(self, path: str) -> str:
+        """The account at the top of the tree that a held one is in."""
+        held = self._held.get(path)
+        while held is not None and held.parent is not None and held.parent in self._held:
+            path = held.parent
+            held = self._held[path]
+        return path
+
     def forget(self) -> None:
         """Nothing is known any more; everything will be put again."""
         self._held.clear()
