@@ -4,12 +4,16 @@ import asyncio
 import os
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ambit.api.model_route import ModelRoute
+from ambit.api.base import ObjectKey
+from ambit.api.conditions import Condition
+from ambit.api.model_route import FallbackCause, ModelRoute
+from ambit.gateway.attempts.backends import Out
+from ambit.gateway.routes.health_reports import HealthReports, health
 from ambit.gateway.routes.reports import report
 from ambit.gateway.routes.world import WatchedWorld
 from ambit.kube import KubeClient, KubeConfig
@@ -66,6 +70,58 @@ def test_each_backend_has_its_state_and_the_condition_is_that_of_the_worst() -> 
     ]
     assert (found.condition.status.value, found.condition.reason) == ("False", "KeyMissing")
     assert found.condition.message == "backend second: Secret team-a/other, key apiKey"
+
+
+OUT = Out(ObjectKey("team-a", "smart"), "primary", FallbackCause.UNAVAILABLE, 30.0)
+
+
+def with_condition(route: ModelRoute, condition: Condition) -> ModelRoute:
+    return route.model_copy(update={"status": route.status.model_copy(update={"conditions": (condition,)})})
+
+
+def test_which_backend_is_out_is_said_once_and_taken_back_by_whoever_said_it() -> None:
+    route = a_route()
+    assert health(route, [], False, NOW) is None, "nothing to say"
+    assert health(route, [OUT._replace(for_s=1.0)], False, NOW) is None, "it is back before anybody has read it"
+    assert health(route, [OUT._replace(route=ObjectKey("team-a", "other"))], False, NOW) is None
+    said = health(route, [OUT], False, NOW)
+    assert said is not None
+    assert (said.status.value, said.reason, said.message) == ("False", "BackendOut", "primary is out (Unavailable)")
+    stands = with_condition(route, said)
+    assert health(stands, [OUT], True, NOW) is None
+    assert health(stands, [OUT._replace(cause=FallbackCause.TIMEOUT)], False, NOW) is None, "another gateway's word"
+    changed = health(stands, [OUT._replace(cause=FallbackCause.TIMEOUT)], True, NOW)
+    assert changed is not None
+    assert changed.message == "primary is out (Timeout)"
+    assert health(stands, [], False, NOW + timedelta(minutes=4)) is None, "whoever said it takes it back"
+    for said_it, now in ((True, NOW), (False, NOW + timedelta(minutes=5))):
+        back = health(stands, [], said_it, now)
+        assert back is not None
+        assert (back.status.value, back.reason, back.message) == ("True", "Available", "")
+
+
+@pytest.mark.integration
+async def test_which_backend_is_out_is_written_beside_what_others_say() -> None:
+    with connected():  # the CRDs
+        pass
+    namespace = f"reports-{uuid.uuid4().hex[:8]}"
+    async with KubeClient(KubeConfig.load(os.environ)) as client:
+        await client.create(kinds.NAMESPACES, {"metadata": {"name": namespace}})
+        world = WatchedWorld(client, GatewayAccount("ambit-system", "ambit-gateway"))
+        out = [OUT._replace(route=ObjectKey(namespace, "keyed"))]
+        reports = HealthReports(client, world.routes, lambda: tuple(out))
+        try:
+            body = {"apiVersion": kinds.MODEL_ROUTES.api_version, "kind": "ModelRoute", "metadata": {"name": "keyed"}}
+            await client.create(kinds.MODEL_ROUTES, {**body, "spec": KEYED.to_dict()["spec"]}, namespace)
+            running = [asyncio.create_task(world.run()), asyncio.create_task(reports.run(look_every_s=0.05))]
+            both = {"CredentialReadable": "SecretMissing"}
+            await until(client, namespace, {**both, "BackendsAvailable": "BackendOut"})
+            out.clear()
+            await until(client, namespace, {**both, "BackendsAvailable": "Available"})
+            for one in running:
+                one.cancel()
+        finally:
+            await client.delete(kinds.NAMESPACES, namespace)
 
 
 @pytest.mark.integration

@@ -71,6 +71,8 @@ class DataPlane:
     """To be told of each session that this process opens, and of its parent: its first call may come soon."""
     close_after_answers: Callable[[], None]
     """From now on each connection is closed after its next answer, which says so: clients find another gateway."""
+    backends: Backends
+    """What this process knows of the routes' backends."""
 
 
 @asynccontextmanager
@@ -126,6 +128,7 @@ async def serve(
                     await listeners.enter_async_context(listen(settings.isolate_listen, isolates)),
                     admitting.ahead.opened,
                     state.close_after_answers,
+                    backends,
                 )
             await admitting.ahead.stop(SETTLE_AT_END_S)
             if not await listener.drain(state, settings.drain_s):

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 
 from ambit.gateway import data_plane, workers
+from ambit.gateway.routes.health_reports import HealthReports
 from ambit.gateway.routes.world import WatchedWorld
 from ambit.gateway.sessions import listener as people
 from ambit.gateway.settings import Settings
@@ -112,6 +113,7 @@ async def _serve(settings: Settings, listening: Callable[[Addresses], None] | No
                 if people_listener is not None:
                     people_listener.subscribe(plane.session_opened)
                     readiness.reasons.append(people_listener.not_ready)
+                telling = tasks.create_task(HealthReports(kube, world.routes, plane.backends.out).run())
                 heard = asyncio.ensure_future(_tell(settings, plane, health_address, listening, stop))
                 _log.info("serving")
                 await stop.wait()
@@ -122,6 +124,7 @@ async def _serve(settings: Settings, listening: Callable[[Addresses], None] | No
                 await asyncio.sleep(settings.lame_duck_ms / 1000)
                 if people_listener is not None:
                     await people_listener.drain(settings.drain_ms / 1000)
+                telling.cancel()
             watching.cancel()
 
 

@@ -105,6 +105,11 @@ class WatchedWorld:
         return self._facts
 
     @property
+    def routes(self) -> Mapping[Key, ModelRoute]:
+        """Live."""
+        return self._routes.items
+
+    @property
     def sandboxes(self) -> Mapping[ObjectKey, Sandbox]:
         return _by_object_key(self._sandboxes.items)
 
