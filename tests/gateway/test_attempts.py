@@ -127,13 +127,13 @@ def test_half_open_lets_one_call_try() -> None:
     assert well.completed() == replace(Circuit(), out_until_s=well.out_until_s, cause=UNAVAILABLE)
 
 
-def test_each_time_it_opens_it_rests_twice_as_long_up_to_a_minute() -> None:
+def test_each_time_it_opens_it_rests_twice_as_long_up_to_half_a_minute() -> None:
     circuit, now_s, rests = failing(FAILURES_TO_OPEN), 0.0, list[float]()
     for _ in range(6):
         rests.append(circuit.out_until_s - now_s)
         now_s = circuit.out_until_s
         circuit = circuit.sent(now_s).failed(UNAVAILABLE, now_s)
-    assert rests == [5, 10, 20, 40, 60, 60]
+    assert rests == [5, 10, 20, 30, 30, 30]
 
 
 def test_failures_of_calls_that_were_sent_before_it_opened_open_it_no_further() -> None:

@@ -1,8 +1,8 @@
 """Whether a backend is called, by what became of its calls: a circuit that opens, rests, and lets one call try. Pure.
 
 Closed, every call goes through. Five failures in a row open it, and nothing is sent for 5 s, for twice as long each
-time that it opens again without a call completed between, at most a minute. Then it is half open: one call is sent, and
-its answer decides. A provider that says how long it wants to be left alone is left alone for so long, in any case.
+time that it opens again without a call completed between, at most 30 s. Then it is half open: one call is sent, and its
+answer decides. A provider that says how long it wants to be left alone is left alone for so long, in any case.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from ambit.api.model_route import FallbackCause
 
 FAILURES_TO_OPEN: Final = 5
 FIRST_REST_S: Final = 5.0
-LONGEST_REST_S: Final = 60.0
+LONGEST_REST_S: Final = 30.0
 
 
 class State(StrEnum):
