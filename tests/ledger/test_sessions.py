@@ -8,7 +8,7 @@ from ambit.ledger.changes import Codec
 from ambit.ledger.events import events_of
 from ambit.ledger.history import sessions_of, to_csv
 from ambit.ledger.records import RecordKind
-from ambit.ledger.state import FOLD_AFTER_MS
+from ambit.ledger.state_of_sessions import FOLD_AFTER_MS
 from ambit.ledger.wire import Invalid, Killed, Opened, Refused, SessionClosed, Sessions, State, UnknownAccount
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger.builders import (

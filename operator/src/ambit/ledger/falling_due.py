@@ -8,7 +8,8 @@ from ambit.ledger.ending import close_session, end_doomed
 from ambit.ledger.history import session_record
 from ambit.ledger.policy_operations import wake_due, warn
 from ambit.ledger.sessions import Ending, Session
-from ambit.ledger.state import FOLD_AFTER_MS, State, is_idle
+from ambit.ledger.state import State
+from ambit.ledger.state_of_sessions import FOLD_AFTER_MS, is_idle
 from ambit.ledger.step import Step
 from ambit.ledger.views import session_usage
 from ambit.telemetry.reasons import SessionEnd

@@ -12,7 +12,7 @@ from ambit.ledger.changes import HoldExtended, HoldPlaced
 from ambit.ledger.holds import HoldState, Part
 from ambit.ledger.policy import PolicyImage
 from ambit.ledger.sessions import Ending
-from ambit.ledger.state import NamedKey
+from ambit.ledger.state_of_accounts import NamedKey
 from ambit.ledger.wire.vocabulary import Confirmation
 
 

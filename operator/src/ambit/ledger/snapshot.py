@@ -24,7 +24,8 @@ from ambit.ledger.images import (
 from ambit.ledger.policy import Policy
 from ambit.ledger.running import ZEROS, Ended, Running, Totals, running, shared
 from ambit.ledger.sessions import Kill, Session
-from ambit.ledger.state import FOLD_AFTER_MS, NO_ATTRIBUTES, State, is_idle
+from ambit.ledger.state import State
+from ambit.ledger.state_of_sessions import FOLD_AFTER_MS, NO_ATTRIBUTES, is_idle
 
 CHUNK_ACCOUNTS = 1000
 """How many accounts, holders or holds a chunk has at most."""
