@@ -10,7 +10,7 @@ NAME ?= ambit
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.ready sandbox-images/isolate-host/node_modules/.ready ## Install what developing and testing need
+setup: .venv/.ready sandbox-images/isolate-host/node_modules/.ready tests/gateway/npm/node_modules/.ready ## Install what developing and testing need
 
 .venv/.ready: requirements/bootstrap.txt requirements/dev.txt pyproject.toml
 	python3 -m venv .venv
@@ -19,8 +19,8 @@ setup: .venv/.ready sandbox-images/isolate-host/node_modules/.ready ## Install w
 	$(UV) pip install --quiet --python $(PYTHON) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-sandbox-images/isolate-host/node_modules/.ready: sandbox-images/isolate-host/package-lock.json
-	npm ci --prefix sandbox-images/isolate-host --no-audit --no-fund --no-update-notifier --loglevel=error
+%/node_modules/.ready: %/package-lock.json
+	npm ci --prefix $* --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
 test: setup ## Run everything that CI runs, stage by stage
@@ -76,4 +76,4 @@ lock: ## Re-lock the Python dependencies
 	grep -A 100 '^uv==' requirements/dev.txt | awk 'NR > 1 && /^[a-z]/ {exit} {print}' > requirements/bootstrap.txt
 
 clean: ## Remove what was built here
-	rm -rf .venv build dist sandbox-images/isolate-host/node_modules
+	rm -rf .venv build dist sandbox-images/isolate-host/node_modules tests/gateway/npm/node_modules

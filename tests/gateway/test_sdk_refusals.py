@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -9,7 +10,10 @@ import httpx
 import httpx2
 import openai
 import pytest
+from google.genai import errors as genai_errors
 
+from ambit.gateway.server.limits import Limits
+from tests.gateway import harness
 from tests.gateway.harness import Gateway, Tenant, calls
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -103,3 +107,46 @@ async def test_a_final_refusal_is_typed_and_asked_once(
     assert refused.value.response.headers["x-should-retry"] == "false"
     assert asked == 1
     assert tenant.received == []
+
+
+async def test_a_body_too_large_is_asked_once_and_one_that_finds_no_room_is_tried_again(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    async def count(_: object) -> None:
+        asked[-1] += 1
+
+    async with harness.running(tmp_path, limits=Limits(body_bytes=10_000, all_bodies_bytes=10)) as gateway:
+        for endpoint, errors in (
+            ("chat", [openai.APIStatusError, openai.InternalServerError]),
+            ("messages", [anthropic.APIStatusError, anthropic.InternalServerError]),
+        ):
+            provider, send = SENDS[endpoint]
+            tenant = await gateway.tenant(provider=provider)
+            token = await tenant.open()
+            for length, status, error in zip((11_000, 1), (413, 503), errors, strict=True):
+                asked.append(0)
+                async with HTTP[provider](event_hooks={"request": [count]}) as http:
+                    with pytest.raises(error) as refused:
+                        await send(http, tenant, token, "smart", {"extra_body": {"metadata": {"a": "x" * length}}})
+                assert refused.value.status_code == status
+        assert asked == [1, 3, 1, 3]
+        tenant = await gateway.tenant(provider="Gemini")
+        gemini: Any = tenant.gemini(await tenant.open()).aio.models
+        for length, code in ((11_000, 413), (1, 503)):
+            with pytest.raises(genai_errors.APIError) as stated:
+                await gemini.generate_content(model="smart", contents="x" * length)
+            assert stated.value.code == code
+
+
+async def test_a_path_that_is_not_served_is_not_found_and_asked_once(gateway: Gateway) -> None:
+    tenant = await gateway.tenant()
+    asked = 0
+
+    async def count(_: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    async with httpx.AsyncClient(event_hooks={"request": [count]}) as http:
+        with pytest.raises(openai.NotFoundError) as refused:
+            await tenant.openai(await tenant.open(), http_client=http).files.list()
+    assert (refused.value.response.headers["x-ambit-reason"], asked) == ("NotFound", 1)
