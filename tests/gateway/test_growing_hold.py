@@ -241,9 +241,12 @@ async def test_its_expiry_is_moved_also_while_it_waits_for_room() -> None:
     async with a_rig(WAIT, expires_in_ms=3_000) as rig:
         rig.show(ALL_QUIET + 1)
         await rig.ledger.arrived(1)
-        rig.ledger.answer = lambda op: (
-            wire.Granted(Amount()) if isinstance(op, wire.Extend) and op.want == Amount() else WAIT
-        )
+
+        def keeps(op: wire.AnyOperation) -> wire.AnyResult:
+            moved = isinstance(op, wire.Extend) and op.want == Amount()
+            return wire.Granted(Amount()) if moved else WAIT
+
+        rig.ledger.answer = keeps
         while not any(isinstance(op, wire.Extend) and op.want == Amount() for op in rig.ledger.ops):
             await rig.ledger.arrived(len(rig.ledger.batches) + 1)
         assert rig.ended == []
