@@ -71,8 +71,8 @@ class Installed:
 
 
 @asynccontextmanager
-async def installed(folder: Path) -> AsyncGenerator[Installed]:
-    """A gateway in a namespace of its own in the cluster of KUBECONFIG."""
+async def installed(folder: Path, **settings: str) -> AsyncGenerator[Installed]:
+    """A gateway in a namespace of its own in the cluster of KUBECONFIG; with these `AMBIT_*` variables, too."""
     namespace = f"gateway-{uuid.uuid4().hex[:8]}"
     (folder / "ledger").mkdir()
     async with AsyncExitStack() as stack:
@@ -93,7 +93,7 @@ async def installed(folder: Path) -> AsyncGenerator[Installed]:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.gateway.main_process"),
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **environ, **settings},
             stdout=asyncio.subprocess.PIPE,
             stderr=(folder / "gateway.log").open("ab"),
         )

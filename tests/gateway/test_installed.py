@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -57,6 +58,16 @@ async def an_agent_with_a_route(cluster: Installed, **route: Any) -> None:
     await cluster.put(kinds.AGENTS, "researcher", spec={"environment": environment, "models": models})
 
 
+async def grant(cluster: Installed) -> None:
+    """Lets the gateway read the namespace's Secrets."""
+    await cluster.put(
+        kinds.ROLE_BINDINGS,
+        "ambit-credential-reader",
+        roleRef={"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": cluster.reader},
+        subjects=[{"kind": "ServiceAccount", "name": GATEWAY, "namespace": cluster.namespace}],
+    )
+
+
 async def test_a_provider_key_is_read_once_it_is_granted_and_replaced_when_it_changes(cluster: Installed) -> None:
     token = await cluster.open("s-1")
     headers = {"Authorization": f"Bearer {token}"}
@@ -72,12 +83,7 @@ async def test_a_provider_key_is_read_once_it_is_granted_and_replaced_when_it_ch
     )
     assert command in refused.json()["error"]["message"]
 
-    await cluster.put(
-        kinds.ROLE_BINDINGS,
-        "ambit-credential-reader",
-        roleRef={"apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": cluster.reader},
-        subjects=[{"kind": "ServiceAccount", "name": GATEWAY, "namespace": cluster.namespace}],
-    )
+    await grant(cluster)
     await until(lambda a: a.status_code == 200, lambda: post(cluster.sandbox_url, headers))
     assert cluster.models.received[-1].header("authorization") == "Bearer sk-first"
 
@@ -134,3 +140,19 @@ async def test_it_is_ready_counts_what_it_does_and_stops_cleanly(cluster: Instal
     assert f'ambit_gateway_tokens_total{{kind="output",route="{route}"}}' in counted
     assert 'ambit_refusals_total{level="",reason="CredentialForbidden"' in counted
     assert await cluster.stop() == 0
+
+
+async def test_a_gateway_of_two_processes_serves_at_one_address_and_tells_of_both(tmp_path: Path) -> None:
+    async with installed(tmp_path, AMBIT_GATEWAY_WORKERS="2") as several:
+        headers = {"Authorization": f"Bearer {await several.open('s-1')}"}
+        await several.put(kinds.SECRETS, "provider", data={"apiKey": base64.b64encode(b"sk-first").decode()})
+        await grant(several)
+        await an_agent_with_a_route(several)
+        async with httpx.AsyncClient(base_url=several.health_url) as client:
+            completed = [f'outcome="Completed",route="{several.namespace}/smart",worker="{number}"' for number in "01"]
+            told = ""
+            while not all(one in told for one in completed):
+                await post(several.sandbox_url, headers)  # each over a connection of its own
+                told = (await client.get("/metrics")).text
+            assert (await client.get("/readyz")).status_code == 200
+        assert await several.stop() == 0

@@ -58,6 +58,8 @@ async def run(settings: Settings, *, listening: Callable[[Addresses], None] | No
 
 async def _run_workers(settings: Settings, listening: Callable[[Addresses], None] | None) -> None:
     """Starts this very program again, as often as there are workers; listens to nothing but the health port itself."""
+    loop = asyncio.get_running_loop()
+    said: asyncio.Future[None] = loop.create_future()
     with ExitStack() as ports:
         kept_for_sandboxes, sandboxes = workers.reserved(settings.sandbox_listen)
         ports.enter_context(kept_for_sandboxes)
@@ -69,13 +71,13 @@ async def _run_workers(settings: Settings, listening: Callable[[Addresses], None
             "AMBIT_ISOLATE_LISTEN": isolates,
             "AMBIT_HEALTH_LISTEN": "127.0.0.1:0",
         }
-        several = workers.Workers([sys.executable, *sys.orig_argv[1:]], [environ] * settings.workers)
-        loop = asyncio.get_running_loop()
+        command = [sys.executable, *sys.orig_argv[1:]]
+        several = workers.Workers(command, [environ] * settings.workers, lambda: said.set_result(None))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, several.stop)
         async with health.serve(settings.health_listen, several.not_ready, several.exposition) as address:
             if listening is not None:
-                listening(Addresses(sandboxes, isolates, address))
+                said.add_done_callback(lambda _: listening(Addresses(sandboxes, isolates, address)))
             await several.run()
 
 

@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -77,8 +77,12 @@ class _Worker:
 class Workers:
     """Processes of one command, which differ in their environments."""
 
-    def __init__(self, command: Sequence[str], environs: Sequence[Mapping[str, str]]) -> None:
+    def __init__(
+        self, command: Sequence[str], environs: Sequence[Mapping[str, str]], serving: Callable[[], None] = lambda: None
+    ) -> None:
+        """`serving` is called once, as soon as the first of them can serve."""
         self._command = command
+        self._serving = serving
         self._workers = [_Worker(number, {**environ, NUMBER: str(number)}) for number, environ in enumerate(environs)]
         self._stopping = asyncio.Event()
         self._served = False
@@ -165,7 +169,9 @@ class Workers:
             if answer:
                 status, text = answer
                 worker.waits_for = None if status == 200 else text.strip()
-                self._served |= status == 200
+                if status == 200 and not self._served:
+                    self._served = True
+                    self._serving()
             elif unanswered >= HUNG_AFTER:
                 _log.error("worker %d does not answer; it is ended", worker.number)
                 worker.hung = True
