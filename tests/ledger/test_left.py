@@ -12,13 +12,14 @@ from ambit.ledger.amounts import Amount
 from ambit.ledger.journal.sqlite import SqliteSource
 from ambit.ledger.journal.threaded import ThreadedStore
 from ambit.ledger.snapshot_process import SnapshotProcess
+from ambit.ledger.state_of_sessions import FOLD_AFTER_MS
 from ambit.ledger.timekeeping import Timekeeper
 from ambit.ledger.writer import Writer
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger.builders import AGENT, DAY_MS, HOUR_MS, MINUTE_MS, NOON_MS, OTHER, SESSION, TEAM, a_limit, calls
 
 BELIEVED_MS = 4 * MINUTE_MS
-"""A step of the wall clock that is not doubted; three of them fold a session."""
+"""A step of the wall clock that is not doubted."""
 REFUSED = wire.Refused(
     wire.RefusalReason.SESSION_ENDED, SESSION, f"{SESSION} has ended: Completed, done", ended=SessionEnd.COMPLETED
 )
@@ -53,6 +54,15 @@ async def do(writer: Writer, *ops: wire.AnyOperation, component: str = "gateway"
     return await writer.apply(component, ops)
 
 
+async def almost_folds(writer: Writer, clock: Clock) -> None:
+    """So much time passes that sessions which have ended leave the tree with the next step that is believed."""
+    clock.now_ms += FOLD_AFTER_MS - MINUTE_MS
+    await do(writer, wire.GetUsage(TEAM))
+    await do(writer, wire.AcceptClock("the test's", "ada"), component="operator")
+    assert SESSION in writer.tree.state.accounts
+    clock.now_ms += BELIEVED_MS
+
+
 async def used_up_and_folded(writer: Writer, clock: Clock) -> None:
     """A session that has used all of its limit, has ended, and has left the tree."""
     await do(writer, wire.PutAccount(TEAM), wire.PutAccount(AGENT, parent=TEAM), component="operator")
@@ -60,9 +70,8 @@ async def used_up_and_folded(writer: Writer, clock: Clock) -> None:
     assert opened == wire.Opened(already=False, attributes={})
     await do(writer, wire.Reserve("h", SESSION, calls(3), calls(3), HOUR_MS), wire.Settle("h", calls(3)))
     await do(writer, wire.Close(SESSION, SessionEnd.COMPLETED, "done"))
-    for _ in range(4):
-        clock.now_ms += BELIEVED_MS
-        await do(writer, wire.GetUsage(TEAM))
+    await almost_folds(writer, clock)
+    await do(writer, wire.GetUsage(TEAM))
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -101,10 +110,7 @@ async def test_a_session_whose_record_is_not_on_disk_yet_has_ended_all_the_same(
     async with writing(tmp_path, clock) as writer:
         await do(writer, wire.PutAccount(TEAM), wire.PutAccount(AGENT, parent=TEAM), component="operator")
         await do(writer, OPEN, wire.Close(SESSION, SessionEnd.COMPLETED, "done"))
-        for _ in range(2):
-            clock.now_ms += BELIEVED_MS
-            await do(writer, wire.GetUsage(TEAM))
-        clock.now_ms += BELIEVED_MS
+        await almost_folds(writer, clock)
         folding = asyncio.create_task(do(writer, wire.GetUsage(TEAM)))
         await asyncio.sleep(0)  # it is applied, and waits for its commit
         assert SESSION not in writer.tree.state.accounts
@@ -121,11 +127,7 @@ async def test_a_session_that_folds_with_the_operation_that_opens_it_again_has_e
     async with writing(tmp_path, clock) as writer:
         await do(writer, wire.PutAccount(TEAM), wire.PutAccount(AGENT, parent=TEAM), component="operator")
         await do(writer, OPEN, wire.Close(SESSION, SessionEnd.COMPLETED, "done"))
-        for _ in range(2):
-            clock.now_ms += BELIEVED_MS
-            await do(writer, wire.GetUsage(TEAM))
-        assert SESSION in writer.tree.state.accounts
-        clock.now_ms += BELIEVED_MS
+        await almost_folds(writer, clock)
         *_, again = await do(writer, *before, OPEN)
         assert again == REFUSED
 

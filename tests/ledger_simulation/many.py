@@ -57,9 +57,12 @@ def run_many(first: int, count: int, jobs: int, limit_s: float) -> Came | Failed
     chunks = [range(at, min(at + CHUNK, first + count)) for at in range(first, first + count, CHUNK)]
     ends_s = time.monotonic() + limit_s
     came = Came()
+    # What a Ctrl-C raises while a process is forked, Python drops; it waits until the processes are there.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     with multiprocessing.Pool(
         min(jobs, len(chunks)), _begin, maxtasksperchild=1
     ) as pool:  # leaving it ends its processes, whatever ends it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for outcome in _in_order(pool, chunks, ends_s):
             if isinstance(outcome, Failed):
                 return outcome
