@@ -1,7 +1,7 @@
 """Runs the fuzzers: `python -m tests.fuzz [TARGET…] --seconds 120 [--keep]`.
 
 Each target has a process of its own (libFuzzer ends its process) and an equal share of the time. What was found is
-written to `reports/fuzz/`, and the first that was ends the run with status 1. `--keep` stores the smallest inputs
+written to `build/fuzz/`, and the first that was ends the run with status 1. `--keep` stores the smallest inputs
 that reach what was reached in `tests/fuzz/corpus`.
 """
 
@@ -25,24 +25,31 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the gateway's readers.")
     options.add_argument("targets", nargs="*", choices=[[], *TARGETS], help="all of them, if none is named")
     options.add_argument("--seconds", type=int, default=120, help="for all targets together")
+    options.add_argument("--seed", type=int, default=1, help="the same for everybody, unless told; 0: a random one")
     options.add_argument("--keep", action="store_true", help="store the inputs that reach new code")
     asked = options.parse_args()
     names: list[str] = asked.targets or list(TARGETS)
     FOUND.mkdir(parents=True, exist_ok=True)
     for name in names:
-        status = _run(name, max(1, asked.seconds // len(names)), keep=asked.keep)
+        status = _run(name, max(1, asked.seconds // len(names)), seed=asked.seed, keep=asked.keep)
         if status != 0:
             print(f"{name}: found something; replay: python -m tests.fuzz.one {name} FILE, from {FOUND}")
             return 1
     return 0
 
 
-def _run(name: str, seconds: int, *, keep: bool) -> int:
+def _run(name: str, seconds: int, *, seed: int, keep: bool) -> int:
     stored = CORPUS / name
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found"
         found.mkdir()
-        limits = [f"-max_total_time={seconds}", f"-max_len={MAX_INPUT}", "-timeout=20", "-rss_limit_mb=2048"]
+        limits = [
+            f"-seed={seed}",
+            f"-max_total_time={seconds}",
+            f"-max_len={MAX_INPUT}",
+            "-timeout=20",
+            "-rss_limit_mb=2048",
+        ]
         quiet = ["-print_final_stats=1", "-verbosity=0"]
         artifacts = f"-artifact_prefix={FOUND}/{name}-"
         print(f"=== {name}: {seconds} s, {len(list(stored.iterdir()))} stored inputs", flush=True)

@@ -143,7 +143,10 @@ def _plain(wire: bytes) -> bytes:
 
 
 def _judged(reading: Reading) -> object:
-    return reading.method, reading.target, sorted(reading.headers), reading.body, reading.more
+    # h11 writes the coding's name in small letters.
+    codings = b"transfer-encoding"
+    headers = [(name, value.lower() if name == codings else value) for name, value in reading.headers]
+    return reading.method, reading.target, sorted(headers), reading.body, reading.more
 
 
 # -- what is judged is what is forwarded --------------------------------------
