@@ -6,12 +6,14 @@ from hypothesis import strategies as st
 
 from ambit.ledger.amounts import Resource, Window
 from ambit.ledger.exhaustion import (
+    SMALLEST_KEPT_MS,
     WAKE_EVERY_MS,
     Bound,
     Parked,
     ParkingLot,
     Raise,
     Said,
+    SmallestCalls,
     has_room,
     is_exhausted,
     newly_reached,
@@ -91,21 +93,35 @@ def test_a_raise_counts_in_its_window_alone() -> None:
 @pytest.mark.parametrize(
     ("window", "spent", "need", "smallest", "exhausted"),
     [
-        (Window.DAY, 96, 5, None, True),
+        (Window.DAY, 96, 5, 9, True),  # it is the smallest itself
         (Window.HOUR, 96, 5, 5, True),
         (Window.LIFETIME, 100, 1, 1, True),
         (Window.DAY, 96, 5, 4, False),  # a smaller call still has room
         (Window.DAY, 97, 5, 4, True),
         (Window.MINUTE, 100, 5, 1, False),  # a rate exhausts nothing
-        (Window.DAY, 0, 101, None, False),  # larger than the limit: no window would help
+        (Window.DAY, 0, 101, 1, False),  # larger than the limit: no window would help
         (Window.DAY, 100, 101, 1, False),
-        (Window.DAY, 95, 5, None, False),
+        (Window.DAY, 95, 5, 5, False),
     ],
 )
 def test_exhausted_is_where_no_useful_call_has_room(
-    window: Window, spent: int, need: int, smallest: int | None, exhausted: bool
+    window: Window, spent: int, need: int, smallest: int, exhausted: bool
 ) -> None:
     assert is_exhausted(window, 100, spent, need, smallest) is exhausted
+
+
+def test_the_smallest_call_is_that_of_a_week_at_least_and_two_at_most() -> None:
+    smallest = SmallestCalls()
+    assert smallest.of(0) == 1, "nothing is known: any call may be useful"
+    begun_ms = 10 * SMALLEST_KEPT_MS
+    smallest.saw({0: 5, 1: 7}, begun_ms)
+    smallest.saw({0: 2}, begun_ms + SMALLEST_KEPT_MS - 1)
+    smallest.saw({0: 9}, begun_ms + SMALLEST_KEPT_MS)
+    assert (smallest.of(0), smallest.of(1)) == (2, 7)
+    smallest.saw({0: 8}, begun_ms + 2 * SMALLEST_KEPT_MS)
+    assert (smallest.of(0), smallest.of(1)) == (8, 7), "what was not asked for since stays known"
+    smallest.saw({2: 3}, begun_ms + 20 * SMALLEST_KEPT_MS)
+    assert (smallest.of(0), smallest.of(1), smallest.of(2), smallest.of(3)) == (8, 7, 3, 1)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,10 @@ class ModelAccount:
     lot: "list[ModelAccount]" = field(default_factory=list["ModelAccount"])
     """The sessions that it parked, in their order."""
     next_wake_ms: int = 0
+    looks: bool = False
+    """Whether it was ever asked to look at what is spent."""
+    smallest: dict[int, Vector] = field(default_factory=dict[int, Vector])
+    """By the day, the least that was granted holds asked for."""
     kill: ModelKill | None = None
     limits: tuple[Limit, ...] = ()
     """With what they are raised by."""

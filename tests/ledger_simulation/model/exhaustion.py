@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 
 from ambit.ledger import changes, wire
-from ambit.ledger.amounts import INDEX, Limit, Window
+from ambit.ledger.amounts import INDEX, Limit, Resource, Vector, Window
 from tests.ledger_simulation.model.accounts import ModelAccount, Parking
 from tests.ledger_simulation.model.facts import Fact
 from tests.ledger_simulation.model.state import ModelState
 
 WAKE_EVERY_MS = 50
+DAY_MS = 24 * 3600 * 1000
+DAYS_KNOWN = 7
+"""For so long the ledger knows how small the calls were."""
 _REASONS = {
     wire.WhenExhausted.DENY: wire.RefusalReason.LIMIT_EXCEEDED,
     wire.WhenExhausted.PARK: wire.RefusalReason.PARKED,
@@ -27,16 +30,35 @@ def look_at_refusal(state: ModelState, session: ModelAccount, refused: wire.Refu
         return
     account = state.accounts[refused.account]
     limited = refused.window is not Window.MINUTE and refused.requested <= refused.limit and not ahead
-    # What the smallest useful call is, the ledger learns by itself; it is never less than one.
-    surely = limited and refused.spent >= refused.limit
+    left = refused.limit - refused.spent
+    ever, lately = _smallest(state, account, refused.resource)
     if refused.reason is wire.RefusalReason.LIMIT_EXCEEDED:
-        if surely and account.when_exhausted is not wire.WhenExhausted.DENY:
+        if limited and left < min(ever, refused.requested) and account.when_exhausted is not wire.WhenExhausted.DENY:
             state.wrong(f"{account.path} is exhausted, and only says no: {refused}")
     elif not limited or refused.reason is not _REASONS[account.when_exhausted]:
         state.wrong(f"{account.path} should {account.when_exhausted}, and says {refused}")
+    elif left >= min(lately, refused.requested):
+        state.wrong(f"{account.path} has {left} left, room for a call of {lately}, and says {refused}")
     parked = any(isinstance(each, changes.SessionParked) and each.path == session.path for each in fact.made)
     if parked is not (refused.reason is wire.RefusalReason.PARKED):
         state.wrong(f"{session.path} was parked {parked}, and was told {refused}")
+
+
+def saw(state: ModelState, account: ModelAccount, at_least: Vector) -> None:
+    """A hold was granted: an account that was ever asked to look knows how small a call may be."""
+    if account.looks:
+        of_day = account.smallest.setdefault(state.now_ms // DAY_MS, {})
+        for index, amount in at_least.items():
+            of_day[index] = min(of_day.get(index, amount), amount)
+
+
+def _smallest(state: ModelState, account: ModelAccount, resource: Resource | None) -> tuple[int, int]:
+    """The smallest call that it ever saw, and within the last days: a ledger knows at least these."""
+    index = INDEX[resource] if resource is not None else -1
+    found = {day: of_day[index] for day, of_day in account.smallest.items() if index in of_day}
+    lately = [amount for day, amount in found.items() if day > state.now_ms // DAY_MS - DAYS_KNOWN]
+    ever = min(found.values(), default=1)
+    return ever, min(lately, default=max(found.values(), default=1))
 
 
 def park(state: ModelState, change: changes.SessionParked) -> None:

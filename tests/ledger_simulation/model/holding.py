@@ -5,7 +5,7 @@ from msgspec.structs import astuple
 from ambit.ledger import wire
 from ambit.ledger.amounts import INDEX, Resource, Vector
 from tests.ledger_simulation.model.admission import admitted, beyond_counting, held_in_full, is_open
-from tests.ledger_simulation.model.exhaustion import look_at_refusal
+from tests.ledger_simulation.model.exhaustion import look_at_refusal, saw
 from tests.ledger_simulation.model.facts import Fact
 from tests.ledger_simulation.model.holds import ModelHold, Part
 from tests.ledger_simulation.model.state import ModelState
@@ -45,6 +45,8 @@ def reserve(state: ModelState, fact: Fact, op: wire.Reserve) -> None:
         state.holders.heard(op.id, state.now_ms, new=True)
         account.open_holds += 1
         state.hold(chain, amount)
+        for each in chain:
+            saw(state, each, op.at_least.vector())
     elif isinstance(result, wire.Refused):
         look_at_refusal(state, account, result, fact, op.speculative)
 

@@ -23,6 +23,7 @@ def put(state: ModelState, op: wire.PutAccount, result: wire.AnyResult | None) -
         account = state.new_account(op.path, parent, op.limits, op.time_zone)
     state.turn(account)
     account.parent = parent
+    account.looks |= bool(op.warn_at or op.top_ups) or op.when_exhausted is not wire.WhenExhausted.DENY
     account.put, account.base, account.zone, account.removed = op, op.limits, op.time_zone, False
     for each in op.top_ups:
         if each.id not in account.topped_up:

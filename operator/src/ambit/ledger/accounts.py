@@ -233,8 +233,6 @@ class Account:
         for bound in [bound for bound in policy.raises if bound[0] in ended]:
             del policy.raises[bound]
             self._bind()
-        if Window.DAY in ended:
-            policy.smallest.clear()
 
     def hold(self, amount: Vector) -> None:
         """Counts what is granted now as held: in the totals, so in every window. `turn` comes first."""

@@ -8,12 +8,14 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from ambit.ledger.amounts import Resource, Window
+from ambit.ledger.amounts import NOTHING, Resource, Vector, Window
 from ambit.ledger.wire import TopUp
 
 Bound = tuple[Window, Resource]
 WAKE_EVERY_MS = 50
 """Between two sessions that one account wakes: at most 20 a second, so that waking is no stampede."""
+SMALLEST_KEPT_MS = 7 * 24 * 3600 * 1000
+"""How long it is known for sure how small calls were: a week has all of its days."""
 
 
 class Said(msgspec.Struct, frozen=True, array_like=True):
@@ -56,15 +58,38 @@ def raised(raises: Mapping[Bound, Raise], bound: Bound, begun_ms: int) -> int:
     return found.amount if found is not None and found.begun_ms == begun_ms else 0
 
 
-def is_exhausted(window: Window, limit: int, spent: int, need: int, smallest: int | None) -> bool:
+class SmallestCalls:
+    """The least of each resource that a hold was granted for: by it an account knows the smallest useful call.
+
+    Those of the last seven days count, up to twice as many. Where nothing was asked for since, what was known before
+    stays known: an account that rested for a month does not take the first call after that for its smallest.
+    """
+
+    def __init__(self, since_ms: int = 0, recent: Vector = NOTHING, before: Vector = NOTHING) -> None:
+        self.since_ms = since_ms
+        """When `recent` began."""
+        self.recent: Vector = dict(recent)
+        self.before: Vector = dict(before)
+
+    def saw(self, at_least: Vector, now_ms: int) -> None:
+        """Learns of a hold that was granted: what it asked for at least."""
+        if now_ms >= self.since_ms + SMALLEST_KEPT_MS:
+            self.since_ms, self.before, self.recent = now_ms, self.before | self.recent, {}
+        for index, amount in at_least.items():
+            self.recent[index] = min(self.recent.get(index, amount), amount)
+
+    def of(self, index: int) -> int:
+        """That of one resource; of one that was never asked for, 1: any call may be useful yet."""
+        return min((each[index] for each in (self.recent, self.before) if index in each), default=1)
+
+
+def is_exhausted(window: Window, limit: int, spent: int, need: int, smallest: int) -> bool:
     """Whether a refusal of `need` means that the limit is exhausted: there is no room for the smallest useful call.
 
-    `smallest` is the least that a call asked for in these days; None: this one is the first. A call that is larger than
-    the whole limit is refused and exhausts nothing: no new window would help it. Nor does a Minute exhaust anything.
+    A call that is larger than the whole limit is refused and exhausts nothing: no new window would help it. Nor does a
+    Minute exhaust anything.
     """
-    if window is Window.MINUTE or need > limit:
-        return False
-    return spent + (need if smallest is None else min(need, smallest)) > limit
+    return window is not Window.MINUTE and need <= limit < spent + min(need, smallest)
 
 
 def has_room(limit: int | None, spent: int, need: int) -> bool:

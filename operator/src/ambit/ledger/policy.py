@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ambit.ledger.allowance import Allowance
-from ambit.ledger.amounts import Limit, Vector
-from ambit.ledger.exhaustion import Bound, Parked, ParkingLot, Raise, Said, raised
+from ambit.ledger.amounts import NOTHING, Limit, Vector
+from ambit.ledger.exhaustion import Bound, Parked, ParkingLot, Raise, Said, SmallestCalls, raised
 from ambit.ledger.wire.vocabulary import WhenExhausted
 
 
@@ -22,6 +22,8 @@ class PolicyImage(msgspec.Struct, frozen=True, array_like=True):
     smallest: Vector
     waiting: list[tuple[str, Parked]]
     next_wake_ms: int
+    smallest_before: Vector = NOTHING
+    smallest_since_ms: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -32,8 +34,7 @@ class Policy:
     """The ids of all top-ups that were ever applied, in their order."""
     raises: dict[Bound, Raise] = field(default_factory=dict[Bound, Raise])
     said: dict[Bound, Said] = field(default_factory=dict[Bound, Said])
-    smallest: Vector = field(default_factory=dict[int, int])
-    """The least that a call asked for of each resource, since the Day began: the smallest useful call."""
+    smallest: SmallestCalls = field(default_factory=SmallestCalls)
     lot: ParkingLot = field(default_factory=ParkingLot)
     slot: int = 0
     """Of the timer by which the parked are looked at."""
@@ -42,11 +43,6 @@ class Policy:
         """Raises a limit in the window that began at `begun_ms`."""
         self.applied[top_up_id] = None
         self.raises[bound] = Raise(begun_ms, raised(self.raises, bound, begun_ms) + amount)
-
-    def saw(self, at_least: Vector) -> None:
-        """Learns how small a useful call may be."""
-        for index, amount in at_least.items():
-            self.smallest[index] = min(self.smallest.get(index, amount), amount)
 
     def limits(self, limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
         """The limits with what they were raised by. Raises of windows that ended were taken out by `expire`."""
@@ -65,9 +61,11 @@ class Policy:
             list(self.applied),
             sorted(self.raises.items()),
             sorted(self.said.items()),
-            dict(sorted(self.smallest.items())),
+            dict(sorted(self.smallest.recent.items())),
             self.lot.waiting(),
             self.lot.next_wake_ms,
+            dict(sorted(self.smallest.before.items())),
+            self.smallest.since_ms,
         )
 
     @classmethod
@@ -77,7 +75,7 @@ class Policy:
             dict.fromkeys(image.applied),
             dict(image.raises),
             dict(image.said),
-            dict(image.smallest),
+            SmallestCalls(image.smallest_since_ms, image.smallest, image.smallest_before),
             ParkingLot(image.waiting, image.next_wake_ms),
         )
 

@@ -55,7 +55,7 @@ def exhaust(step: Step, session: Account, refused: Refused) -> Refused:
     policy, answer = account.policy, account.allowance.when_exhausted
     if answer is WhenExhausted.DENY or policy is None or refused.window is None or refused.resource is None:
         return refused
-    smallest = policy.smallest.get(INDEX[refused.resource])
+    smallest = policy.smallest.of(INDEX[refused.resource])
     if not is_exhausted(refused.window, refused.limit, refused.spent, refused.requested, smallest):
         return refused
     if answer is WhenExhausted.TERMINATE:

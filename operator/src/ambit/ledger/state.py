@@ -104,7 +104,7 @@ class State(SessionsState):
                 self.turn(account, at_ms)
             account.hold(amount)
             if account.policy is not None:
-                account.policy.saw(amount if change.at_least is None else change.at_least)
+                account.policy.smallest.saw(amount if change.at_least is None else change.at_least, at_ms)
 
     def _register(self, hold: Hold, at_ms: int) -> None:
         """Takes up an open hold; nothing is counted yet."""
