@@ -15,6 +15,13 @@ def confirmations(ledger: Ledger) -> list[wire.AnyEvent]:
     return [event for event in events if isinstance(event, KillConfirmed)]
 
 
+def confirmed(ledger: Ledger, path: str) -> Confirmation | None:
+    """How a kill is, by its repeat."""
+    answer = ledger.kill(path)
+    assert isinstance(answer, Killed)
+    return answer.confirmed
+
+
 @pytest.mark.parametrize("through_snapshot", [False, True])
 @pytest.mark.parametrize("path", [SESSION, AGENT, TEAM])
 def test_a_kill_is_observed_when_its_holders_have_settled(path: str, through_snapshot: bool) -> None:
@@ -43,6 +50,48 @@ def test_a_kill_is_presumed_when_a_silent_holders_last_hold_has_expired() -> Non
     ledger.settle(calls(1), "h#1")
     assert confirmations(ledger) == [KillConfirmed(TEAM, Confirmation.PRESUMED, 1000)]
     assert ledger.kill(TEAM) == Killed((), Confirmation.PRESUMED)
+
+
+@pytest.mark.parametrize("through_snapshot", [False, True])
+@pytest.mark.parametrize("again", [SESSION, TEAM])
+def test_whose_holder_was_silent_is_presumed_by_every_kill_after_that(again: str, through_snapshot: bool) -> None:
+    ledger = a_ledger()
+    ledger.reserve(calls(1), hold="g#1", expires_in_ms=1000)
+    ledger.reserve(calls(1), hold="h#1")
+    ledger.kill(SESSION)
+    ledger.pass_time(1000)
+    ledger.open(path=OTHER)
+    if through_snapshot:
+        ledger.restart(ledger.through_snapshot())
+    ledger.kill(again)
+    ledger.settle(calls(1), "h#1")
+    assert confirmed(ledger, SESSION) is Confirmation.PRESUMED
+    assert confirmed(ledger, again) is Confirmation.PRESUMED
+
+
+def test_a_kill_that_is_begun_anew_for_a_new_session_stays_presumed() -> None:
+    ledger = a_ledger()
+    ledger.reserve(calls(1), hold="g#1", expires_in_ms=1000)
+    ledger.reserve(calls(1), hold="h#1")
+    ledger.kill(TEAM)
+    ledger.pass_time(1000)
+    ledger.open(path=OTHER)
+    ledger.kill(TEAM)
+    ledger.settle(calls(1), "h#1")
+    assert confirmed(ledger, TEAM) is Confirmation.PRESUMED
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_session_whose_only_hold_expired_before_its_kill_is_presumed_until_its_holder_speaks(ended: bool) -> None:
+    ledger = a_ledger()
+    ledger.reserve(calls(1), hold="g#1", expires_in_ms=1000)
+    if ended:
+        ledger.close()
+    ledger.pass_time(1000)
+    assert confirmed(ledger, SESSION) is Confirmation.PRESUMED
+    ledger.settle(calls(1), "g#1")
+    assert confirmed(ledger, SESSION) is Confirmation.PRESUMED, "a kill that is confirmed stays as it is"
+    assert confirmed(ledger, AGENT) is Confirmation.OBSERVED
 
 
 def test_a_kill_waits_for_no_session_that_was_opened_after_it() -> None:

@@ -72,6 +72,8 @@ class ModelAccount:
     busy_ms: int = 0
     """When something was last held for it, or under it."""
     open_holds: int = 0
+    silent: int = 0
+    """Holds that expired, and of which nobody has spoken since."""
     lowered: Vector = field(default_factory=dict[int, int])
     """What the operator took off what was spent."""
     taken_back: dict[Window, Vector] = field(default_factory=dict[Window, Vector])

@@ -15,7 +15,7 @@ def begin(state: ModelState, op: wire.Kill, result: wire.AnyResult | None, found
     if result.sessions != tuple(sorted(each.path for each in acting)):
         state.wrong(f"{op} found {result.sessions}, and {[each.path for each in acting]} act")
     if top.kill is None or any(not (each.ended or each.doomed) for each in found):
-        top.kill = state.kills[top] = ModelKill(acting)
+        top.kill = state.kills[top] = ModelKill(acting, presumed=any(each.silent for each in found))
 
 
 def end(state: ModelState, fact: Fact) -> None:

@@ -117,6 +117,7 @@ class ModelState:
         if hold is None or hold.expires_ms > self.now_ms:
             self.wrong(f"{hold_id} is said to have expired: it is {hold}")
             return
+        hold.chain[0].silent += 1
         for kill in self.kills.values():
             kill.presumed = kill.presumed or hold.chain[0] in kill.waiting
         self.close(hold, hold.total, expires=True)
@@ -131,6 +132,7 @@ class ModelState:
     def close(self, hold: ModelHold, used: Vector, expires: bool = False) -> None:
         """Charges what was used; of a hold that has expired, in the place of all of it."""
         correction = hold.expired
+        hold.chain[0].silent -= correction
         for account in hold.chain:
             self.turn(account)
         for part in hold.parts:

@@ -44,6 +44,7 @@ class SessionImage(msgspec.Struct, frozen=True, array_like=True):
     parked_by: str | None = None
     away: bool = False
     doomed: Ending | None = None
+    silent: int = 0
 
 
 class WindowImage(msgspec.Struct, frozen=True, array_like=True):

@@ -48,6 +48,8 @@ class Session:
     """The exhausted account that parked it."""
     away: bool = False
     """Whether it is parked and holds nothing any more: it has given its slot back, and no gauge counts it."""
+    silent: int = 0
+    """How many of its holds have expired of which nobody has said since what became of them."""
 
     @property
     def over(self) -> Ending | None:
@@ -62,5 +64,5 @@ class Kill:
     at_ms: int
     waiting: "set[Account]"
     presumed: bool = False
-    """Whether a hold under it has expired since: then its holder was silent."""
+    """Whether a hold of what it found has expired, then or before: its holder was silent, and may act yet."""
     confirmed: Confirmation | None = None

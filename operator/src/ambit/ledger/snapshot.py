@@ -195,6 +195,7 @@ def _session_image(session: Session) -> SessionImage:
         None if session.parked_by is None else session.parked_by.path,
         session.away,
         session.doomed,
+        session.silent,
     )
 
 
@@ -219,6 +220,7 @@ def _account(image: AccountImage) -> Account:
             gone=kept.gone,
             away=kept.away,
             doomed=kept.doomed,
+            silent=kept.silent,
         )
     return account
 

@@ -178,6 +178,8 @@ class State(SessionsState):
                 account.record_overrun(excess)
         if not corrects:
             self._leave(hold, how is HoldState.EXPIRED, at_ms)
+        elif (account := self.accounts.get(hold.first.path)) is not None:
+            session_of(account).silent -= 1  # its holder has spoken after all
         hold.state = how
         self._remember(hold, corrects, at_ms)
 
@@ -186,11 +188,12 @@ class State(SessionsState):
         self.expiries.remove(hold, hold.slot)
         hold.leave()
         account = hold.chain[0]
+        session = session_of(account)
         if expired:
+            session.silent += 1
             for kill in self.killing.values():
                 if account in kill.waiting:
                     kill.presumed = True
-        session = session_of(account)
         if not session.holds:
             account.rest()
             if session.ending is not None:

@@ -144,8 +144,9 @@ class SessionsState(AccountsState):
 
     def _kill(self, change: changes.KillBegun) -> None:
         account = self.accounts[change.path]
-        waiting = {each for each in account.sessions() if not session_of(each).gone}
-        account.kill = Kill(change.at_ms, waiting)
+        found = list(account.sessions())
+        waiting = {each for each in found if not session_of(each).gone}
+        account.kill = Kill(change.at_ms, waiting, presumed=any(session_of(each).silent for each in found))
         self.await_kill(account, account.kill)
 
     def await_kill(self, account: Account, kill: Kill) -> None:
