@@ -5,8 +5,19 @@ import pytest
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount
 from ambit.ledger.holds import HOLDER_MEMORY_MS
-from ambit.ledger.wire import AlreadySettled, Forbidden, Granted, IdReused, Invalid, Refused, Settled, UnknownHold
-from tests.ledger.builders import HOUR_MS, TEAM, a_ledger, calls, tokens
+from ambit.ledger.wire import (
+    AlreadySettled,
+    Forbidden,
+    Granted,
+    IdReused,
+    Invalid,
+    Refused,
+    Settled,
+    UnknownAccount,
+    UnknownHold,
+    Wait,
+)
+from tests.ledger.builders import HOUR_MS, ORGANISATION, TEAM, a_ledger, a_limit, calls, tokens
 
 FIRST, SECOND, THIRD = "gateway-7f#1", "gateway-7f#2", "gateway-7f#3"
 
@@ -32,6 +43,40 @@ def test_whatever_is_not_above_the_watermark_and_not_open_is_settled() -> None:
     assert ledger.settle(tokens(1), "gateway-7f#4") == UnknownHold("gateway-7f#4")
     assert ledger.settle(tokens(1), "gateway-8a#1") == UnknownHold("gateway-8a#1")
     assert ledger.usage(TEAM).spent == Amount()
+
+
+@pytest.mark.parametrize("through_snapshot", [False, True])
+def test_a_late_copy_of_what_was_not_granted_holds_nothing(through_snapshot: bool) -> None:
+    ledger = a_ledger(a_limit(1))
+    ledger.reserve(calls(1), hold="gateway-8a#1")
+    assert isinstance(ledger.reserve(calls(1), hold=FIRST), Wait)
+    assert isinstance(ledger.reserve(calls(2), hold="gateway-9b#1"), Refused)
+    assert isinstance(ledger.reserve(calls(1), hold="gateway-9b#2", path="session/team-a/s-9"), UnknownAccount)
+    ledger.release("gateway-8a#1")
+    ledger.budget(a_limit(9), parent=ORGANISATION)
+    ledger.open(path="session/team-a/s-9")
+    ledger.restart(ledger.through_snapshot() if through_snapshot else ledger.replayed())
+    assert ledger.reserve(calls(1), hold=FIRST) == IdReused(FIRST)
+    assert ledger.reserve(calls(2), hold="gateway-9b#1") == IdReused("gateway-9b#1")
+    assert ledger.reserve(calls(1), hold="gateway-9b#2", path="session/team-a/s-9") == IdReused("gateway-9b#2")
+    assert ledger.limit_usage(TEAM) == (0, 0)
+    assert isinstance(ledger.reserve(calls(1), hold=SECOND), Granted), "the holder asks under the next"
+
+
+def test_what_was_not_granted_leaves_nothing_in_memory_but_its_holder() -> None:
+    ledger = a_ledger(a_limit(0))
+    size = ledger.tree.state.size
+    for sequence in range(1, 200):
+        assert isinstance(ledger.reserve(calls(1), hold=f"gateway-7f#{sequence}"), Refused)
+    assert ledger.tree.state.size == size + 1
+
+
+def test_a_name_that_was_not_granted_is_asked_anew() -> None:
+    ledger = a_ledger(a_limit(1))
+    ledger.reserve(calls(1), hold="a")
+    assert isinstance(ledger.reserve(calls(1), hold="b"), Wait)
+    ledger.release("a")
+    assert isinstance(ledger.reserve(calls(1), hold="b"), Granted)
 
 
 def test_a_settled_hold_leaves_nothing_in_memory() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from ambit.ledger import backup, wire
 from ambit.ledger.amounts import Amount
-from ambit.ledger.client import LedgerNotResumed
+from ambit.ledger.client import HoldIdReused, LedgerNotResumed
 from ambit.ledger.http_exchange import HttpLedger
 from ambit.ledger.journal import Batch, Source
 from ambit.ledger.journal.postgres import PostgresSource
@@ -69,6 +69,9 @@ async def test_a_restored_ledger_refuses_until_it_is_told_what_was_spent(tmp_pat
         answer = await asked_of(server, wire.Resume(by="ann", reason="from the access log", spent=(spent,)))
         assert answer == wire.Resumed()
         assert await counted(server) == (8 * 5 + 7, 0)
+        with pytest.raises(HoldIdReused):
+            await client.reserve(asked)  # whatever was not granted never will be, by that id
+        asked = msgspec.structs.replace(asked, id=client.next_id())
         assert isinstance(await client.reserve(asked), wire.Granted)
 
 

@@ -7,7 +7,9 @@ is above it counts when its settlement is acknowledged, because only then the le
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from ambit.ledger import wire
 from ambit.ledger.amounts import Vector, plus, split
+from ambit.ledger.holds import MARK
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +52,8 @@ class Books:
 
     acts: list[Act] = field(default_factory=list[Act])
     by_id: dict[str, Act] = field(default_factory=dict[str, Act])
+    denied: dict[str, wire.Refused | wire.Wait] = field(default_factory=dict[str, wire.Refused | wire.Wait])
+    """By numbered ids, what whoever asked for a hold was told in its place: nothing will ever be done under it."""
 
     def begin(self, hold_id: str, session: str, granted: Vector) -> Act:
         """A grant arrived at its holder."""
@@ -57,6 +61,17 @@ class Books:
         self.acts.append(act)
         self.by_id[hold_id] = act
         return act
+
+    def heard(self, ops: Iterable[wire.AnyOperation], results: Iterable[wire.AnyResult]) -> None:
+        """Answers arrived at their holder."""
+        for op, result in zip(ops, results, strict=True):
+            match op, result:
+                case _, wire.Refused(reason=wire.RefusalReason.HOLD_EXPIRED):
+                    pass  # that was its own, and it knows
+                case wire.Reserve(), wire.Refused() | wire.Wait() if MARK in op.id:
+                    self.denied[op.id] = result
+                case _:
+                    pass
 
     def at(self, session: str) -> list[Act]:
         """What was done in a session so far."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+import msgspec
+
 from ambit.ledger import wire
 from ambit.ledger.client import LedgerClient
 from tests.ledger_simulation.books import Books
@@ -82,10 +84,16 @@ class Holder:
         self.client = LedgerClient.over(self._exchange, _no_events, chance=chance)
 
     async def _exchange(self, body: bytes) -> bytes:
-        return await self._network.exchange(self.process.name, self._component, body)
+        answer = await self._network.exchange(self.process.name, self._component, body)
+        self._shared.books.heard(_operations.decode(body).ops, _results.decode(answer).results)
+        return answer
 
     def say(self, what: str) -> None:
         self._shared.day.say(self.process.name, what)
+
+
+_operations = msgspec.json.Decoder(wire.Operations)
+_results = msgspec.json.Decoder(wire.Results)
 
 
 async def _no_events(silence_ms: int | None, heard: Callable[[], None]) -> AsyncGenerator[wire.AnyEvent]:

@@ -209,6 +209,7 @@ class Simulation:
         self.say("run", f"the disk dies after {len(cluster.disk.history)} batches, and the backup is restored")
         self.restores += 1
         cluster.lose_disk(restored(kept), OUTAGE_S)
+        self._books.denied.clear()  # what was told since the backup is forgotten with the disk
         newest = cluster.incarnations[-1]
         while not newest.serving:
             await asyncio.sleep(0.1)
@@ -277,8 +278,16 @@ class Simulation:
                 found[path] = plus(found.get(path, {}), split(act.surely(), act.told)[0])
         return found
 
+    def _look_for_orphans(self, model: Model) -> None:
+        """Nothing is held, or charged, that nobody knows to be his."""
+        for hold_id, told in self._books.denied.items():
+            hold = model.holds.get(hold_id)
+            if hold is not None and not model.holders.may_be_forgotten(hold, model.now_ms):
+                self.fail(f"something was held by {hold_id}, and whoever asked for it was told {told}")
+
     async def _settle_down(self) -> None:
         """Everything expires: nothing is held any more."""
+        self._look_for_orphans(self._cluster.incarnations[-1].model)
         # A clock that was put back stands still until it has caught up.
         behind_ms = max(self._cluster.incarnations[-1].model.now_ms - self._cluster.wall_ms(), 0)
         for by_s in (2.0, 86400.0 * 2 + behind_ms / 1000, 2.0):

@@ -10,6 +10,7 @@ from ambit.ledger.changes import AnyChange
 TOLD = frozenset(
     {
         changes.HoldExpired,
+        changes.IdUsedUp,
         changes.SessionOver,
         changes.EndingBegun,
         changes.SessionFolded,

@@ -2,12 +2,12 @@
 
 from msgspec.structs import astuple
 
-from ambit.ledger import wire
+from ambit.ledger import changes, wire
 from ambit.ledger.amounts import INDEX, Resource, Vector
 from tests.ledger_simulation.model.admission import admitted, beyond_counting, held_in_full, is_open
 from tests.ledger_simulation.model.exhaustion import look_at_refusal, saw
 from tests.ledger_simulation.model.facts import Fact
-from tests.ledger_simulation.model.holds import ModelHold, Part
+from tests.ledger_simulation.model.holds import ModelHold, Part, is_numbered
 from tests.ledger_simulation.model.state import ModelState
 
 TIME = {INDEX[Resource.RUNTIME], INDEX[Resource.GPU_TIME]}
@@ -22,9 +22,11 @@ def reserve(state: ModelState, fact: Fact, op: wire.Reserve) -> None:
     if known is not None and (not granted or not state.holders.may_be_forgotten(known, state.now_ms)):
         _look_at_repeat(state, fact, op, known)
         return
+    if not granted:
+        _look_at_id(state, fact, op)
     used_up, forgotten = state.holders.is_used_up(op.id, state.now_ms)
     if granted and used_up and not forgotten:
-        state.wrong(f"{op.id} was granted, and a later one of its holder was before")
+        state.wrong(f"{op.id} was granted, and it or a later one of its holder was answered before")
     account = state.accounts.get(op.path)
     if account is None or account.opened is None:
         if granted:
@@ -49,6 +51,17 @@ def reserve(state: ModelState, fact: Fact, op: wire.Reserve) -> None:
             saw(state, each, op.at_least.vector())
     elif isinstance(result, wire.Refused):
         look_at_refusal(state, account, result, fact, op.speculative)
+
+
+def _look_at_id(state: ModelState, fact: Fact, op: wire.Reserve) -> None:
+    """What was not granted never will be."""
+    used_up, _ = state.holders.is_used_up(op.id, state.now_ms)
+    if (
+        is_numbered(op.id)
+        and not used_up
+        and not any(isinstance(each, changes.IdUsedUp) and each.id == op.id for each in fact.made)
+    ):
+        state.wrong(f"{op.id} was answered {fact.result}, and a late copy of it may be granted")
 
 
 def _look_at_repeat(state: ModelState, fact: Fact, op: wire.Reserve, known: ModelHold) -> None:

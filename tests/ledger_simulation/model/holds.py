@@ -45,6 +45,11 @@ class ModelHold(msgspec.Struct, eq=False):
         return total
 
 
+def is_numbered(hold_id: str) -> bool:
+    """Whether it is its holder's own, and no name."""
+    return "#" in hold_id
+
+
 class ModelHolder(msgspec.Struct):
     """Who numbers its holds."""
 

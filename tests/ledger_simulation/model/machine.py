@@ -142,6 +142,8 @@ class Model(ModelState):
                         exhaustion.warned(self, change)
                 case changes.HoldsRecalled():
                     self._recall(change)
+                case changes.IdUsedUp():
+                    self.holders.heard(change.id, self.now_ms, new=True)
                 case _:
                     pass
         if isinstance(fact.result, wire.Refused) and named:

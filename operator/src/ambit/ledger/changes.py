@@ -132,6 +132,13 @@ class HoldExpired(Change, frozen=True, tag="expired"):
     id: str
 
 
+class IdUsedUp(Change, frozen=True, tag="usedUp"):
+    """A reserve was not granted: nothing is ever held by its id, which has a sequence."""
+
+    component: str
+    id: str
+
+
 class HoldsRecalled(Change, frozen=True, tag="recalled"):
     """An account wants speculative holds back, for a real call. They stay until their holders give them back."""
 
@@ -231,6 +238,7 @@ AnyChange = (
     | HoldSettled
     | HoldReleased
     | HoldExpired
+    | IdUsedUp
     | HoldsRecalled
     | AccountChanged
     | AccountGone

@@ -64,6 +64,15 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
     return _granted(step, chain, op.want if answer is want else Amount.of(answer), shadow)
 
 
+def use_up(step: Step, hold_id: str) -> None:
+    """What was not granted never will be: the network may bring another copy of it when nobody waits for it any more.
+
+    A name is asked anew, by whoever has that name by then.
+    """
+    if MARK in hold_id and isinstance(_find(step, hold_id), wire.UnknownHold):
+        step.record(changes.IdUsedUp(step.now_ms, step.component, hold_id))
+
+
 def extend(step: Step, op: wire.Extend) -> HoldAnswer:
     """Adds to an open hold and moves its expiry. It is in use from then on, if it was speculative.
 

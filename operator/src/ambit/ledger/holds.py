@@ -175,7 +175,7 @@ class Holder:
     looked_at_ms: int
     """When the ledger looks next whether to forget it. Kept in snapshots: a replay forgets when the writer did."""
     watermark: int = 0
-    """The highest sequence that was granted. Whatever is not above it, and not in `holds`, is settled."""
+    """The highest sequence that was answered. Whatever is not above it, and not in `holds`, is over."""
     holds: dict[int, Hold] = field(default_factory=dict[int, Hold])
     """By sequence, the open and the expired ones."""
 

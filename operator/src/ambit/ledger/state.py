@@ -13,6 +13,7 @@ from ambit.ledger.holds import (
     Hold,
     Holder,
     HoldState,
+    Identity,
     Part,
     identity_of,
 )
@@ -41,6 +42,8 @@ class State(SessionsState):
             case changes.HoldExpired():
                 hold = self.hold(change.component, change.id)
                 self._close(hold, HoldState.EXPIRED, hold.amount, at_ms)
+            case changes.IdUsedUp():
+                self._use_up(change)
             case changes.SessionBegun():
                 self._begin(change)
             case changes.SessionOver():
@@ -112,14 +115,23 @@ class State(SessionsState):
         if identity is None or not identity.sequence:
             self.named[hold.component, hold.id] = hold
         else:
-            holder = self.holders.get(identity.holder)
-            if holder is None:
-                holder = Holder(identity.holder, hold.component, at_ms, at_ms + HOLDER_MEMORY_MS)
-                self.add_holder(holder)
-            holder.heard_ms = at_ms
-            holder.watermark = max(holder.watermark, identity.sequence)
-            holder.take(hold, identity.sequence)
+            self._heard(identity, hold.component, at_ms).take(hold, identity.sequence)
         self.open(hold)
+
+    def _use_up(self, change: changes.IdUsedUp) -> None:
+        identity = identity_of(change.id)
+        if identity is not None and identity.sequence:
+            self._heard(identity, change.component, change.at_ms)
+
+    def _heard(self, identity: Identity, component: str, at_ms: int) -> Holder:
+        """The holder that has used a sequence just now."""
+        holder = self.holders.get(identity.holder)
+        if holder is None:
+            holder = Holder(identity.holder, component, at_ms, at_ms + HOLDER_MEMORY_MS)
+            self.add_holder(holder)
+        holder.heard_ms = at_ms
+        holder.watermark = max(holder.watermark, identity.sequence)
+        return holder
 
     def add_holder(self, holder: Holder) -> None:
         """Gets to know a holder."""

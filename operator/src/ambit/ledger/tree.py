@@ -63,6 +63,8 @@ class Tree:
             result = ledger_operations.while_restoring(step, op)
         else:
             result = _answer(step, op, self._listings)
+        if isinstance(op, wire.Reserve) and not isinstance(result, wire.Granted):
+            hold_operations.use_up(step, op.id)
         if isinstance(result, wire.Refused):
             self._audit_refusals(step, op, (result,), shadow=False)
         elif isinstance(result, wire.Granted) and result.shadow:
