@@ -6,6 +6,7 @@ from ambit.ledger import wire
 from ambit.ledger.amounts import INDEX, Amount, Resource, Window
 from ambit.ledger.wire import Granted, RefusalReason, Refused, Wait
 from tests.ledger.builders import (
+    HOUR_MS,
     MINUTE_MS,
     ORGANISATION,
     OTHER,
@@ -180,8 +181,33 @@ def test_an_extension_is_held_up_by_every_other_window() -> None:
     ledger = a_ledger(a_limit(5, Window.MINUTE), a_limit(12, Window.HOUR))
     ledger.reserve(calls(5), hold="h")
     assert isinstance(ledger.extend(1, calls(13)), Refused)
-    assert isinstance(ledger.extend(1, calls(8)), Wait)
+    assert isinstance(ledger.extend(1, calls(8)), Refused), "only what it holds itself is in its way"
     assert ledger.extend(1, calls(8), calls(1)) == Granted(calls(7))
+
+
+def test_an_extension_waits_for_what_others_hold_and_for_nothing_of_its_own() -> None:
+    ledger = a_ledger(a_limit(10))
+    ledger.reserve(calls(6), hold="h")
+    ledger.reserve(calls(2), hold="other")
+    assert isinstance(ledger.extend(1, calls(4)), Wait), "there is room once the other is done"
+    refused = ledger.extend(1, calls(5))
+    assert isinstance(refused, Refused), "there is none whatever becomes of the other"
+    assert (refused.reason, refused.spent, refused.held) == (RefusalReason.LIMIT_EXCEEDED, 0, 8)
+    ledger.settle(calls(2), "other")
+    assert isinstance(ledger.extend(1, calls(4)), Refused)
+    assert ledger.extend(1, calls(2)) == Granted(calls(2))
+
+
+def test_what_a_hold_has_of_the_window_before_is_not_in_its_way() -> None:
+    ledger = a_ledger(a_limit(10, Window.HOUR))
+    ledger.open(path=OTHER)
+    ledger.reserve(calls(8), hold="h", expires_in_ms=3 * HOUR_MS)
+    ledger.pass_time(HOUR_MS)
+    ledger.reserve(calls(9), hold="other", path=OTHER)
+    assert isinstance(ledger.extend(1, calls(4)), Wait)
+    assert ledger.extend(1, calls(1)) == Granted(calls(1))
+    assert isinstance(ledger.extend(2, calls(10)), Refused), "now it has one of this hour itself"
+    assert isinstance(ledger.extend(2, calls(9)), Wait)
 
 
 def test_a_rate_in_shadow_would_not_have_refused_an_extension() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ambit.ledger import wire
 from ambit.ledger.amounts import INDEX, MAX_AMOUNT, Limit, Vector, Window
 from tests.ledger_simulation.model.accounts import ModelAccount
+from tests.ledger_simulation.model.holds import ModelHold
 from tests.ledger_simulation.model.state import ModelState
 
 SPECULATIVE_PART = 10
@@ -22,7 +23,7 @@ def admitted(
     at_least: Vector,
     result: wire.AnyResult | None,
     speculative: bool = False,
-    extends: bool = False,
+    extends: ModelHold | None = None,
 ) -> bool:
     """Whether it was granted; what is wrong with that, or with the refusal, is a problem."""
     for account in chain:
@@ -33,7 +34,7 @@ def admitted(
         return False
     final, waits, room = False, False, dict(want)
     shadow: set[tuple[str, Window, str]] = set()
-    for bound, limit, index in _bounds(chain, want, extends):
+    for bound, limit, index in _bounds(chain, want, extends is not None):
         at, need = bound.at(limit.window), at_least.get(index, 0)
         free = limit.amount - at.spent[index] - at.held[index]
         if speculative:
@@ -44,7 +45,7 @@ def admitted(
                 shadow.add((bound.path, limit.window, limit.resource))
             continue
         if free < need:
-            final = final or is_final(bound, limit, need)
+            final = final or is_final(bound, limit, need, extends)
             waits = True
         room[index] = min(room[index], max(free, 0))
     room = {index: value for index, value in room.items() if value}
@@ -59,7 +60,7 @@ def admitted(
         if said != shadow:
             state.wrong(f"{hold_id}: {said} would have refused it, and not {shadow}")
     elif isinstance(result, wire.Denial):
-        _look_at_denial(state, chain, hold_id, want, at_least, result, speculative)
+        _look_at_denial(state, chain, hold_id, want, at_least, result, speculative, extends)
     return isinstance(result, wire.Granted)
 
 
@@ -74,10 +75,14 @@ def held_in_full(chain: Chain) -> bool:
     return any(each.put is not None and each.put.holds is wire.HoldPolicy.FULL for each in bounds)
 
 
-def is_final(account: ModelAccount, limit: Limit, need: int) -> bool:
-    """Whether what is spent leaves no room, whatever becomes of all that is held."""
-    spent = 0 if limit.window is Window.MINUTE else account.at(limit.window).spent[INDEX[limit.resource]]
-    return spent + need > limit.amount
+def is_final(account: ModelAccount, limit: Limit, need: int, own: ModelHold | None = None) -> bool:
+    """Whether what is spent, and held by the act itself, leaves no room, whatever becomes of all that others hold."""
+    if limit.window is Window.MINUTE:
+        return need > limit.amount
+    index, at = INDEX[limit.resource], account.at(limit.window)
+    parts = () if own is None else own.parts
+    mine = sum(part.amount.get(index, 0) for part in parts if part.granted_ms >= at.span.start_ms)
+    return at.spent[index] + mine + need > limit.amount
 
 
 def beyond_counting(chain: Chain, more: Vector, from_on: int = 0) -> bool:
@@ -105,6 +110,7 @@ def _look_at_denial(
     at_least: Vector,
     denial: wire.Denial,
     speculative: bool,
+    own: ModelHold | None,
 ) -> None:
     """What it names must be what stands in the way, with its figures."""
     for account, limit, index in _bounds(chain, want):
@@ -115,7 +121,7 @@ def _look_at_denial(
         if stands != (denial.limit, denial.spent, denial.held, denial.requested):
             state.wrong(f"{hold_id}: of {account.path} (limit, spent, held, need) is {stands}, and not as in {denial}")
         lets_pass = account.shadow and not speculative
-        if lets_pass or is_final(account, limit, need) is isinstance(denial, wire.Wait):
+        if lets_pass or is_final(account, limit, need, own) is isinstance(denial, wire.Wait):
             state.wrong(f"{hold_id}: {account.path} does not stand in its way as it says: {denial}")
         return
     state.wrong(f"{hold_id}: nothing is where it says that something stands in its way: {denial}")

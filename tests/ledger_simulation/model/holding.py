@@ -90,7 +90,7 @@ def extend(state: ModelState, fact: Fact, op: wire.Extend) -> None:
         if not isinstance(result, wire.Invalid):
             state.wrong(f"{op.id} grows, and is to be held in full: {result}")
         return
-    if admitted(state, hold.chain, op.id, want, op.at_least.vector(), result, extends=True) and isinstance(
+    if admitted(state, hold.chain, op.id, want, op.at_least.vector(), result, extends=hold) and isinstance(
         result, wire.Granted
     ):
         hold.sequence, hold.speculative = op.sequence, False

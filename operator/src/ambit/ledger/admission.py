@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 from ambit.ledger.accounts import Account
 from ambit.ledger.allowance import LIFETIME_PLACE, MINUTE_PLACE, Bound, place_of
 from ambit.ledger.amounts import INDEX, Limit, Vector, Window, describe, in_window
+from ambit.ledger.holds import Hold
 from ambit.ledger.state import State
 from ambit.ledger.wire import Denial, Enforcement, RefusalReason, Refused, Wait
 
@@ -44,11 +45,13 @@ def admit(
     now_ms: int,
     asked_for: For,
     shadow: list[Denial],
+    own: Hold | None = None,
 ) -> Vector | Refused | Full:
     """How much may be held on every account of `chain` at once: at most `want`, at least `at_least`, or why not.
 
     `Refused` where what is spent leaves no room, which nothing but a new window or limit changes; `Full` where room is
     only held by others, or the window is a Minute. Refused comes before Full, and the nearest account before others.
+    Of an act under way, what its `own` hold has will not come free for it either: it is as good as spent.
     What an act under way takes beyond a Minute's limit delays whatever begins next. What accounts in Shadow would have
     refused is added to `shadow`: they stand in nobody's way, and soften no account below or above them. An act to come
     they refuse all the same, so that the act, should it come, asks and is counted.
@@ -85,7 +88,8 @@ def admit(
                         shadow.append(_deny(Denial, account, bound, need, now_ms))
                     continue
                 if free < need:
-                    if _is_final(bound, _spent(account, bound, index), need):
+                    gone = _spent(account, bound, index) + (0 if own is None else _own(own, account, bound, index))
+                    if _is_final(bound, gone, need):
                         return _deny(Refused, account, bound, need, now_ms)
                     full = full or Full(_deny(Wait, account, bound, need, now_ms), account, index, need - max(free, 0))
                 if room is want:
@@ -111,6 +115,12 @@ def _is_final(bound: Bound, spent: int, need: int) -> bool:
 def _spent(account: Account, bound: Bound, index: int) -> int:
     before = 0 if bound.place == LIFETIME_PLACE else account.windows[bound.place].spent[index]
     return account.spent[index] - before
+
+
+def _own(hold: Hold, account: Account, bound: Bound, index: int) -> int:
+    """What a hold has in the window of a bound."""
+    begun_ms = 0 if bound.place == LIFETIME_PLACE else account.windows[bound.place].start_ms
+    return sum(part.amount.get(index, 0) for part in hold.parts if part.granted_ms >= begun_ms)
 
 
 def _deny(answer: type[D], account: Account, bound: Bound, need: int, now_ms: int) -> D:

@@ -99,7 +99,7 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
     if closed is not None:
         return closed
     shadow: list[Denial] = []
-    answer = admit(step.state, hold.chain, want, at_least, step.now_ms, For.ACT_UNDER_WAY, shadow)
+    answer = admit(step.state, hold.chain, want, at_least, step.now_ms, For.ACT_UNDER_WAY, shadow, hold)
     if isinstance(answer, Refused):
         return exhaust(step, hold.chain[0], answer)
     if isinstance(answer, Full):
