@@ -322,10 +322,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert isinstance(result, wire.Killed | wire.UnknownAccount)
         assert isinstance(result, wire.UnknownAccount) is self.is_not_there(path)
         if isinstance(result, wire.Killed):
-            held = self.ledger.usage(path).held != Amount()
-            assert held <= (path in result.sessions)
-            assert held <= (result.confirmed is None)
-            assert self.ledger.usage(path).state is wire.State.ENDED
+            usage = self.ledger.usage(path)
+            # Its own holds: what sessions under it hold is held at it, too, and named by their paths.
+            assert bool(usage.holds) <= (path in result.sessions)
+            assert (usage.held != Amount()) <= (result.confirmed is None)
+            assert usage.state is wire.State.ENDED
 
     # -- the world
 
