@@ -11,6 +11,7 @@ from ambit.ledger.exhaustion import WAKE_EVERY_MS
 from ambit.ledger.wire import Enforcement, Granted, RefusalReason, Wait, WhenExhausted
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger.builders import (
+    AGENT,
     DAY_MS,
     HOUR_MS,
     MINUTE_MS,
@@ -191,6 +192,49 @@ def test_who_wakes_needs_a_slot_like_everybody_else() -> None:
     put(ledger, a_limit(20, Window.DAY), when_exhausted=WhenExhausted.PARK, concurrent_sessions=1)
     assert woken(ledger, 3000) == []
     ledger.close(OTHER)
+    assert [path for path, _ in woken(ledger, 3000)] == [SESSION]
+
+
+def test_who_waits_for_a_new_day_does_not_wait_for_who_waits_for_good() -> None:
+    ledger = a_ledger()
+    put(ledger, a_limit(10), a_limit(10, Window.DAY, Resource.TOKENS), when_exhausted=WhenExhausted.PARK)
+    ledger.open(path=OTHER)
+    spend(ledger, calls(10))
+    spend(ledger, tokens(10))
+    assert reason_of(ledger.reserve(calls(1))) is RefusalReason.PARKED
+    assert reason_of(ledger.reserve(tokens(1), path=OTHER)) is RefusalReason.PARKED
+    assert woken(ledger, 100) == []
+    assert is_replayed(ledger)
+    ledger.pass_time(12 * HOUR_MS - 110)
+    assert [path for path, _ in woken(ledger, 200)] == [OTHER]
+    assert ledger.usage().parked
+    assert is_replayed(ledger)
+
+
+def test_who_needs_little_does_not_wait_for_who_needs_more_than_there_is() -> None:
+    ledger = a_ledger()
+    put(ledger, a_limit(10), when_exhausted=WhenExhausted.PARK)
+    ledger.open(path=OTHER)
+    spend(ledger, calls(10))
+    assert reason_of(ledger.reserve(calls(5))) is RefusalReason.PARKED
+    assert reason_of(ledger.reserve(calls(1), path=OTHER)) is RefusalReason.PARKED
+    put(ledger, a_limit(12), when_exhausted=WhenExhausted.PARK)
+    assert [path for path, _ in woken(ledger, 200)] == [OTHER]
+
+
+def test_who_has_a_slot_does_not_wait_for_who_has_none() -> None:
+    ledger = a_ledger()
+    put(ledger, path=AGENT, concurrent_sessions=1)
+    put(ledger, DAY_LIMIT, when_exhausted=WhenExhausted.PARK)
+    ledger.agent(path="agent/team-a/roomy")
+    ledger.open(path=OTHER, parent="agent/team-a/roomy")
+    spend(ledger, calls(10))
+    for path in (SESSION, OTHER):
+        assert reason_of(ledger.reserve(calls(1), path=path)) is RefusalReason.PARKED
+    ledger.open(path="session/team-a/s-3")
+    put(ledger, a_limit(20, Window.DAY), when_exhausted=WhenExhausted.PARK)
+    assert [path for path, _ in woken(ledger, 3000)] == [OTHER]
+    ledger.close("session/team-a/s-3")
     assert [path for path, _ in woken(ledger, 3000)] == [SESSION]
 
 

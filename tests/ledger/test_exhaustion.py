@@ -14,6 +14,7 @@ from ambit.ledger.exhaustion import (
     Raise,
     Said,
     SmallestCalls,
+    Standing,
     has_room,
     is_exhausted,
     newly_reached,
@@ -141,13 +142,35 @@ def test_parked_sessions_wake_in_the_order_of_their_parking() -> None:
     woken: list[str] = []
     now_ms = 1000
     while lot:
-        path, _ = lot.first()
+        path = next(lot.with_room(lambda _: Standing(None, 0)))
         assert now_ms >= lot.next_wake_ms
         lot.wake(path, now_ms)
         woken.append(path)
         assert lot.next_wake_ms == now_ms + WAKE_EVERY_MS
         now_ms = lot.next_wake_ms
     assert woken == ["a", "c"]
+
+
+def test_each_parked_session_is_judged_by_what_it_waits_for_itself() -> None:
+    lifetime: Bound = (Window.LIFETIME, Resource.USD)
+    lot = ParkingLot([("a", Parked(*lifetime, 5)), ("b", Parked(*DAY_USD, 5))])
+    lot.park("c", Parked(*DAY_USD, 2))
+    lot.park("d", Parked(*DAY_USD, 9))
+
+    def with_room(lifetime_spent: int, day_spent: int, limit: int = 10) -> list[str]:
+        standings = {lifetime: Standing(limit, lifetime_spent), DAY_USD: Standing(limit, day_spent)}
+        return list(lot.with_room(standings.__getitem__))
+
+    assert with_room(10, 10) == []
+    assert with_room(10, 5) == ["b", "c"]
+    assert with_room(5, 8) == ["a", "c"]
+    assert with_room(10, 8, limit=8) == ["d"], "it never will fit, and is told so"
+    lot.leave("c")
+    assert with_room(10, 8) == []
+    assert set(lot.bounds()) == {lifetime, DAY_USD}
+    lot.leave("a")
+    assert with_room(0, 0) == ["b", "d"]
+    assert set(lot.bounds()) == {DAY_USD}
 
 
 def test_at_most_twenty_wake_in_a_second() -> None:

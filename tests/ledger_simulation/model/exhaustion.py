@@ -1,6 +1,6 @@
 """What follows from what is spent: warnings, and what becomes of the sessions of an exhausted account."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ambit.ledger import changes, wire
 from ambit.ledger.amounts import INDEX, Limit, Resource, Vector, Window
@@ -78,21 +78,22 @@ def unpark(session: ModelAccount) -> None:
         session.parked = None
 
 
-def wake(state: ModelState, change: changes.SessionWoken, is_crowded: bool) -> None:
-    """A session goes on: the one that waited longest, where there is room, and none close after another."""
+def wake(state: ModelState, change: changes.SessionWoken, is_crowded: Callable[[str], bool]) -> None:
+    """A session goes on: of those with room and a slot the one that waited longest, and none close after another."""
     session = state.accounts[change.path]
     parking = session.parked
     if parking is None:
         state.wrong(f"{change.path} was woken, and is not parked")
         return
     by = parking.by
-    if by.lot[0] is not session:
-        state.wrong(f"{change.path} was woken before {by.lot[0].path}")
+    for before in by.lot[: by.lot.index(session)]:
+        if before.parked is not None and may_wake(state, by, before.parked) and not is_crowded(before.path):
+            state.wrong(f"{change.path} was woken before {before.path}, which has room and a slot")
     if state.now_ms < by.next_wake_ms:
         state.wrong(f"{change.path} was woken {by.next_wake_ms - state.now_ms} ms too early after another")
     if not may_wake(state, by, parking):
         state.wrong(f"{change.path} was woken, and {by.path} has no room for {parking.need} {parking.resource}")
-    if is_crowded:
+    if is_crowded(change.path):
         state.wrong(f"{change.path} was woken, and has no slot")
     unpark(session)
     by.next_wake_ms = state.now_ms + WAKE_EVERY_MS

@@ -19,10 +19,9 @@ class Model(ModelState):
     """All that should be so by the facts so far."""
 
     def slumbering(self) -> Iterator[ModelAccount]:
-        """The sessions that are parked and might be woken: each account's first, where there is room and a slot."""
+        """The sessions that are parked and might be woken: each for which there is room and a slot."""
         for account in self.accounts.values():
-            if account.lot:
-                session = account.lot[0]
+            for session in account.lot:
                 parking = session.parked
                 if parking is None or (
                     exhaustion.may_wake(self, account, parking) and not self._has_no_slot(session.path)
@@ -107,7 +106,7 @@ class Model(ModelState):
                 case changes.SessionFolded():
                     sessions.fold(self, change.path)
                 case changes.SessionWoken():
-                    exhaustion.wake(self, change, self._has_no_slot(change.path))
+                    exhaustion.wake(self, change, self._has_no_slot)
                 case changes.RestoreBegun():
                     self.restoring = True
                 case changes.LimitReached() if exhaustion.reached(self, change):

@@ -4,7 +4,8 @@ Pure: figures in, decisions out. Warnings and exhaustion look at what is spent a
 still be settled for nothing.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -104,6 +105,17 @@ class Parked(msgspec.Struct, frozen=True, array_like=True):
     resource: Resource
     need: int
 
+    @property
+    def bound(self) -> Bound:
+        return self.window, self.resource
+
+
+class Standing(NamedTuple):
+    """How a bound stands that somebody waits for. No limit: nothing is in their way any more."""
+
+    limit: int | None
+    spent: int
+
 
 class ParkingLot:
     """The sessions that one account has parked, in the order of their parking, and when the next may wake."""
@@ -112,6 +124,9 @@ class ParkingLot:
         self._waiting = dict(waiting)
         self.next_wake_ms = next_wake_ms
         """Before that, none wakes."""
+        self._needs: dict[Bound, tuple[int, int]] = {}
+        """Of each bound that somebody waits for, no more than the least need and no less than the largest."""
+        self._measure()
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -123,13 +138,35 @@ class ParkingLot:
         """All of them, the longest waiting first."""
         return list(self._waiting.items())
 
-    def first(self) -> tuple[str, Parked]:
-        """The one that waits longest, and for what. Raises StopIteration where none does."""
-        return next(iter(self._waiting.items()))
+    def bounds(self) -> Iterable[Bound]:
+        """What somebody waits for."""
+        return self._needs
+
+    def with_room(self, standing: Callable[[Bound], Standing]) -> Iterator[str]:
+        """Those that may try again, each by what it waits for itself, the longest waiting first.
+
+        Where nobody may it is said without a look at each: a lot may be large, and is looked at for each that comes.
+        """
+        standings = {bound: standing(bound) for bound in self._needs}
+        if not any(has_room(*standings[bound], need) for bound, needs in self._needs.items() for need in needs):
+            return
+        for path, parked in self._waiting.items():
+            if has_room(*standings[parked.bound], parked.need):
+                yield path
+        self._measure()
 
     def park(self, path: str, parked: Parked) -> None:
         """Puts a session at the end; one that waits keeps its place."""
-        self._waiting.setdefault(path, parked)
+        self._note(self._waiting.setdefault(path, parked))
+
+    def _note(self, parked: Parked) -> None:
+        least, most = self._needs.get(parked.bound, (parked.need, parked.need))
+        self._needs[parked.bound] = (min(least, parked.need), max(most, parked.need))
+
+    def _measure(self) -> None:
+        self._needs.clear()
+        for parked in self._waiting.values():
+            self._note(parked)
 
     def leave(self, path: str) -> None:
         """Takes a session out that has ended, or that somebody else wakes."""

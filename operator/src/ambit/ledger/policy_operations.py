@@ -1,6 +1,7 @@
 """What follows from what is spent: warnings, top-ups, and what becomes of the sessions of an exhausted account."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -10,9 +11,8 @@ from ambit.ledger.admission import crowded, standing_of
 from ambit.ledger.amounts import INDEX, Limit
 from ambit.ledger.audit import AuditedTopUp
 from ambit.ledger.ending import end_sessions
-from ambit.ledger.exhaustion import Parked, has_room, is_exhausted, newly_reached, unapplied
+from ambit.ledger.exhaustion import Bound, Standing, is_exhausted, newly_reached, unapplied
 from ambit.ledger.policy import Policy
-from ambit.ledger.sessions import Session
 from ambit.ledger.step import Step
 from ambit.ledger.wire import Enforcement, RefusalReason, Refused, TopUp, Warned, WhenExhausted
 from ambit.telemetry.reasons import SessionEnd
@@ -78,7 +78,8 @@ def _parked_text(session: Account, why: str) -> str:
 
 
 def wake_due(step: Step, at_most: int) -> None:
-    """Wakes parked sessions of the accounts that are to be looked at, each account's longest waiting first."""
+    """Wakes parked sessions of the accounts that are to be looked at, of each account one at a time: the
+    longest waiting of those for which there is room and a slot."""
     state = step.state
     for account in state.wake_timers.due(step.now_ms, at_most):
         policy = account.policy
@@ -86,34 +87,42 @@ def wake_due(step: Step, at_most: int) -> None:
             continue
         policy.slot = 0
         state.turn(account, step.now_ms)
-        path, waits_for = policy.lot.first()
-        session = state.accounts[path]
-        if session.session is None or not _may_wake(step, account, waits_for):
-            _look_when_it_ends(step, account, policy)
-        elif not _has_slot(step, session, session.session):
+        standing = partial(_standing, step, account)
+        with_room = map(state.accounts.__getitem__, policy.lot.with_room(standing))
+        full: set[tuple[Account | None, Account | None]] = set()
+        woken = next((each for each in with_room if _has_slot(step, each, full)), None)
+        if woken is not None:
+            step.record(changes.SessionWoken(step.now_ms, woken.path))
+        elif full:
             policy.slot = state.wake_timers.add(account, step.now_ms + CROWDED_PAUSE_MS)
         else:
-            step.record(changes.SessionWoken(step.now_ms, path))
+            _look_when_one_ends(step, account, policy)
 
 
-def _may_wake(step: Step, account: Account, waits_for: Parked) -> bool:
+def _standing(step: Step, account: Account, bound: Bound) -> Standing:
+    """How a bound of the account stands that sessions are parked for."""
     allowance = account.allowance
-    if allowance.when_exhausted is not WhenExhausted.PARK or allowance.enforcement is Enforcement.SHADOW:
+    limit = next((limit for limit in account.limits if (limit.window, limit.resource) == bound), None)
+    parks = allowance.when_exhausted is WhenExhausted.PARK and allowance.enforcement is not Enforcement.SHADOW
+    if limit is None or not parks:
+        return Standing(None, 0)
+    return Standing(limit.amount, standing_of(account, limit, step.now_ms).spent)
+
+
+def _has_slot(step: Step, account: Account, full: set[tuple[Account | None, Account | None]]) -> bool:
+    """Whether a parked session has a slot to wake to. `full`: what bounds those that were found to have none."""
+    session = account.session
+    if session is None or not session.away:
         return True
-    place = (waits_for.window, waits_for.resource)
-    limit = next((limit for limit in account.limits if (limit.window, limit.resource) == place), None)
-    if limit is None:
-        return True
-    return has_room(limit.amount, standing_of(account, limit, step.now_ms).spent, waits_for.need)
+    bounded_by = (account.parent, session.agent)
+    if bounded_by not in full and crowded(step.state.counted_at(account, session)) is not None:
+        full.add(bounded_by)
+    return bounded_by not in full
 
 
-def _has_slot(step: Step, account: Account, session: Session) -> bool:
-    return not session.away or crowded(step.state.counted_at(account, session)) is None
-
-
-def _look_when_it_ends(step: Step, account: Account, policy: Policy) -> None:
-    """Has the ledger look at the parked again when the window of what the first waits for is over."""
-    window, resource, _ = msgspec.structs.astuple(policy.lot.first()[1])
-    resets_in_ms = standing_of(account, Limit(window, resource, 0), step.now_ms).resets_in_ms
+def _look_when_one_ends(step: Step, account: Account, policy: Policy) -> None:
+    """Has the ledger look at the parked again when the first window is over that somebody waits for."""
+    standings = (standing_of(account, Limit(*bound, 0), step.now_ms) for bound in policy.lot.bounds())
+    ends_in_ms = [each.resets_in_ms for each in standings if each.resets_in_ms is not None]
     step.state.wake_timers.remove(account, policy.slot)
-    policy.slot = 0 if resets_in_ms is None else step.state.wake_timers.add(account, step.now_ms + resets_in_ms)
+    policy.slot = step.state.wake_timers.add(account, step.now_ms + min(ends_in_ms)) if ends_in_ms else 0
