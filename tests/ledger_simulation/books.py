@@ -66,8 +66,8 @@ class Books:
         """Answers arrived at their holder."""
         for op, result in zip(ops, results, strict=True):
             match op, result:
-                case _, wire.Refused(reason=wire.RefusalReason.HOLD_EXPIRED):
-                    pass  # that was its own, and it knows
+                case _, wire.Refused(reason=wire.RefusalReason.HOLD_EXPIRED | wire.RefusalReason.STORAGE_FULL):
+                    pass  # that was its own, and it knows; that is kept once there is room, if the ledger lives so long
                 case wire.Reserve(), wire.Refused() | wire.Wait() if MARK in op.id:
                     self.denied[op.id] = result
                 case _:

@@ -195,12 +195,14 @@ def observed() -> Generator[None]:
     """While this lasts, whatever a tree does in a process of the ledger is told to its incarnation."""
     apply, advance, read = Tree.apply, Tree.advance, Clock.read
 
-    def observed_apply(self: Tree, component: str, op: wire.AnyOperation, now_ms: int) -> Outcome:
+    def observed_apply(
+        self: Tree, component: str, op: wire.AnyOperation, now_ms: int, *, settling_only: bool = False
+    ) -> Outcome:
         incarnation = _incarnation()
         if incarnation is None:
-            return apply(self, component, op, now_ms)
+            return apply(self, component, op, now_ms, settling_only=settling_only)
         incarnation.follow(self)
-        outcome = apply(self, component, op, now_ms)
+        outcome = apply(self, component, op, now_ms, settling_only=settling_only)
         incarnation.applied(self.state.now_ms, component, op, outcome.result, outcome.changes)
         return outcome
 

@@ -36,6 +36,11 @@ class Fact(msgspec.Struct, frozen=True):
     """Those of its changes that are `TOLD`."""
 
     @property
+    def had_no_room(self) -> bool:
+        """Whether the disk was full: that is the store's to say."""
+        return isinstance(self.result, wire.Refused) and self.result.reason is wire.RefusalReason.STORAGE_FULL
+
+    @property
     def over(self) -> tuple[str, ...]:
         """The sessions that ended."""
         return tuple(each.path for each in self.made if isinstance(each, changes.SessionOver))

@@ -22,6 +22,9 @@ def reserve(state: ModelState, fact: Fact, op: wire.Reserve) -> None:
     if known is not None and (not granted or not state.holders.may_be_forgotten(known, state.now_ms)):
         _look_at_repeat(state, fact, op, known)
         return
+    if fact.had_no_room:
+        state.holders.tried(op.id)
+        return
     if not granted:
         _look_at_id(state, fact, op)
     used_up, forgotten = state.holders.is_used_up(op.id, state.now_ms)
@@ -83,7 +86,7 @@ def extend(state: ModelState, fact: Fact, op: wire.Extend) -> None:
         if isinstance(result, wire.Granted):
             state.wrong(f"{op.id} is not open and was extended")
         return
-    if op.sequence <= hold.sequence:
+    if op.sequence <= hold.sequence or fact.had_no_room:
         return
     want = op.want.vector()
     if not want.keys() <= TIME and is_open(hold.chain) and held_in_full(hold.chain):

@@ -95,6 +95,13 @@ class Holders:
             holder.sure_watermark = max(holder.sure_watermark, int(number))
         holder.heard_ms = now_ms
 
+    def tried(self, hold_id: str) -> None:
+        """It was denied, and the ledger had no room to keep that: it may know it or not."""
+        name, mark, number = hold_id.rpartition("#")
+        if mark:
+            holder = self._known.setdefault(name, ModelHolder())
+            holder.watermark = max(holder.watermark, int(number))
+
     def may_be_forgotten(self, hold: ModelHold, now_ms: int) -> bool:
         """Names are, a while after their end; numbers with their holder, a day after its last word."""
         if hold.open:

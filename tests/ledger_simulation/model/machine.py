@@ -58,7 +58,7 @@ class Model(ModelState):
             case wire.Release():
                 holding.release(self, op, fact.result)
             case wire.Open():
-                sessions.opened(self, op, fact.result)
+                sessions.opened(self, fact, op)
             case wire.Close() | wire.Kill() | wire.RemoveAccount():
                 if isinstance(op, wire.Kill):
                     kills.begin(self, op, fact.result, named)

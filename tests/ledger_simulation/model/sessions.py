@@ -19,13 +19,16 @@ Ends = wire.Close | wire.Kill | wire.RemoveAccount
 """The operations that end sessions: those under what they name."""
 
 
-def opened(state: ModelState, op: wire.Open, result: wire.AnyResult | None) -> None:
+def opened(state: ModelState, fact: Fact, op: wire.Open) -> None:
     """A session, or a sub-session, is opened; or it was before."""
+    result = fact.result
     known = state.accounts.get(op.path)
     if isinstance(result, wire.Opened) and result.already is (known is None):
         state.wrong(f"{op.path} is open: {known is not None}; the ledger says {result.already}")
     parent = state.accounts.get(op.parent)
-    if known is not None or parent is None:
+    if known is not None and not (known.ended or known.doomed) and fact.had_no_room:
+        state.wrong(f"{op.path} is open, and whoever opened it is told {result}")
+    if known is not None or parent is None or fact.had_no_room:
         return
     before = state.folded.get(op.path)
     if before is not None and state.now_ms < before.ended_ms + RECORD_KEPT_MS and isinstance(result, wire.Opened):

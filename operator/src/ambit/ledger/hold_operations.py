@@ -29,6 +29,8 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
         return _repeated(known) if same and known.first.speculative == op.speculative else wire.IdReused(op.id)
     if not isinstance(known, wire.UnknownHold):
         return wire.IdReused(op.id) if isinstance(known, wire.AlreadySettled) else known
+    if step.settling_only:
+        return storage_full(op.path)
     if not at_least:
         return wire.Invalid("atLeast is empty: say what the act needs at least, for example one model call")
     if at_least is not want and not covers(want, at_least):
@@ -95,6 +97,8 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
         if last is not None and op.sequence == hold.sequence and last.asked() == (want, at_least, op.expires_in_ms):
             return wire.Granted(Amount.of(last.amount))
         return wire.Invalid(f"sequence {op.sequence} was used: the next is {hold.sequence + 1}")
+    if step.settling_only and want:
+        return storage_full(hold.chain[0].path)
     closed = _closed(hold.chain) or _held_in_full(hold, want)
     if closed is not None:
         return closed
@@ -282,6 +286,15 @@ def _closed(chain: Chain) -> Refused | None:
             return account_removed(account)
     session = chain[0].session
     return None if session is None or session.parked_by is None else parked(chain[0], session.parked_by)
+
+
+def storage_full(path: str) -> Refused:
+    """The refusal of whatever begins while the disk is full. What is a repeat has had its answer before."""
+    return Refused(
+        reason=RefusalReason.STORAGE_FULL,
+        account=path,
+        message="the ledger's disk has room left only to settle what is held: nothing new is held until it has more",
+    )
 
 
 def account_removed(account: Account) -> Refused:

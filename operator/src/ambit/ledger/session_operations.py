@@ -11,7 +11,7 @@ from ambit.ledger.amounts import Window
 from ambit.ledger.audit import AuditedKill
 from ambit.ledger.ending import close_session, end_sessions, session_ended
 from ambit.ledger.history import sessions_of
-from ambit.ledger.hold_operations import account_removed, holds_of
+from ambit.ledger.hold_operations import account_removed, holds_of, storage_full
 from ambit.ledger.paths import kind_of, misplaced, user_path
 from ambit.ledger.sessions import Session
 from ambit.ledger.step import Step
@@ -37,6 +37,8 @@ def open_session(step: Step, op: wire.Open) -> OpenAnswer:
     folded = next((each for each in sessions_of(step.records) if each.path == op.path), None)
     if folded is not None:
         return session_ended(folded.path, folded.reason, folded.message)
+    if step.settling_only:
+        return storage_full(op.path)
     parent = step.state.accounts.get(op.parent)
     if parent is None:
         return wire.UnknownAccount(op.parent)

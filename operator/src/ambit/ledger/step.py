@@ -9,12 +9,14 @@ from ambit.ledger.state import State
 class Step:
     """What an operation sees and how it alters the tree: by `record` alone."""
 
-    __slots__ = ("changes", "component", "now_ms", "records", "state")
+    __slots__ = ("changes", "component", "now_ms", "records", "settling_only", "state")
 
-    def __init__(self, state: State, component: str, now_ms: int) -> None:
+    def __init__(self, state: State, component: str, now_ms: int, settling_only: bool = False) -> None:
         self.state = state
         self.component = component
         self.now_ms = now_ms
+        self.settling_only = settling_only
+        """Whether the disk has no room for what needs more of it later, to end what it begins."""
         self.changes: list[AnyChange] = []
         self.records: list[Record] = []
         """Facts that the tree does not need, kept in the same commit."""

@@ -10,6 +10,7 @@ from typing import NamedTuple, assert_never
 from ambit.ledger import account_operations, changes, hold_operations, ledger_operations, session_operations, wire
 from ambit.ledger.falling_due import fall_due, next_due_ms
 from ambit.ledger.history import window_record
+from ambit.ledger.holds import MARK
 from ambit.ledger.listings import Listings
 from ambit.ledger.records import Record
 from ambit.ledger.refusals import RefusalTally
@@ -47,6 +48,8 @@ class Tree:
         self._refusals = RefusalTally()
         self._listings = Listings()
         self._shortages = Shortages()
+        self._used_up: dict[str, tuple[str, str]] = {}
+        """By holder, component and id of the last reserve that was denied while the disk had no room to say so."""
 
     def replay(self, batch: Iterable[changes.AnyChange]) -> None:
         """Takes up changes that were journalled before."""
@@ -54,17 +57,22 @@ class Tree:
         for change in batch:
             evolve(change)
 
-    def apply(self, component: str, op: wire.AnyOperation, now_ms: int) -> Outcome:
-        """Answers one operation of `component` at `now_ms`. Time that goes back is taken to stand still."""
-        step = self._step(component, now_ms)
+    def apply(self, component: str, op: wire.AnyOperation, now_ms: int, *, settling_only: bool = False) -> Outcome:
+        """Answers one operation of `component` at `now_ms`. Time that goes back is taken to stand still.
+
+        `settling_only`: the disk is full, and nothing begins that needs room later.
+        """
+        step = self._step(component, now_ms, settling_only)
         if step.now_ms >= next_due_ms(self.state):
             fall_due(step, DUE_BEFORE_AN_OPERATION)
+        if self._used_up and not settling_only:
+            self._say_what_was_used_up(step)
         if self.state.restore_pending:
             result = ledger_operations.while_restoring(step, op)
         else:
             result = _answer(step, op, self._listings)
         if isinstance(op, wire.Reserve) and not isinstance(result, wire.Granted):
-            hold_operations.use_up(step, op.id)
+            self._use_up(step, op.id)
         if isinstance(result, wire.Refused):
             self._audit_refusals(step, op, (result,), shadow=False)
         elif isinstance(result, wire.Granted) and result.shadow:
@@ -94,11 +102,25 @@ class Tree:
         due_ms = min(next_due_ms(self.state), self._refusals.next_due_ms)
         return None if due_ms == NEVER else due_ms
 
-    def _step(self, component: str, now_ms: int) -> Step:
+    def _step(self, component: str, now_ms: int, settling_only: bool = False) -> Step:
         state = self.state
         if now_ms > state.now_ms:
             state.now_ms = now_ms
-        return Step(state, component, state.now_ms)
+        return Step(state, component, state.now_ms, settling_only)
+
+    def _use_up(self, step: Step, hold_id: str) -> None:
+        if step.settling_only:
+            self._used_up[hold_id.rpartition(MARK)[0]] = (step.component, hold_id)
+        else:
+            hold_operations.use_up(step, hold_id)
+
+    def _say_what_was_used_up(self, step: Step) -> None:
+        """Before anything else is held: none of these may be."""
+        for component, hold_id in self._used_up.values():
+            by_its_holder = Step(self.state, component, step.now_ms)
+            hold_operations.use_up(by_its_holder, hold_id)
+            step.changes.extend(by_its_holder.changes)
+        self._used_up.clear()
 
     def _audit_refusals(
         self, step: Step, op: wire.AnyOperation, denials: Iterable[wire.Denial], *, shadow: bool
@@ -107,6 +129,8 @@ class Tree:
             return  # nobody was refused anything: the act that may come asks for itself
         session = op.path if isinstance(op, wire.Reserve) else ""
         for denial in denials:
+            if denial.reason is wire.RefusalReason.STORAGE_FULL:
+                continue  # no bound refused it, and there is no room to say so
             self._shortages.note(self.state, denial)
             first = self._refusals.note(denial, session, step.now_ms, shadow=shadow)
             if first is not None:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ambit.ledger import left, wire
-from ambit.ledger.amounts import Amount
 from ambit.ledger.changes import AnyChange, Codec
 from ambit.ledger.history import SessionUsage, sessions_of, windows_of
 from ambit.ledger.journal import Batch, JournalError, Store
@@ -133,11 +132,7 @@ class Writer:
         results: list[wire.AnyResult] = []
         try:
             now_ms, settling_only = self._read_clock(), self._store.settling_only()
-            for op in ops:
-                if settling_only and _grows(op):
-                    results.append(_no_space(op))
-                    continue
-                results.append(self._apply(component, op, now_ms, known))
+            results.extend(self._apply(component, op, now_ms, known, settling_only) for op in ops)
         except BaseException as error:
             self._fail(error)  # half a step may have been taken: the tree is of no use any more
             raise
@@ -155,17 +150,19 @@ class Writer:
             # Stopped for long, or the journal is slow: another may be the writer by now, and know better.
             raise LedgerStopped("the ledger waits for its journal's word that it is the writer")
 
-    def _apply(self, component: str, op: wire.AnyOperation, now_ms: int, known: left.Known) -> wire.AnyResult:
+    def _apply(
+        self, component: str, op: wire.AnyOperation, now_ms: int, known: left.Known, settling_only: bool
+    ) -> wire.AnyResult:
         if self._gathering.left:
             known = {**known, **self._gathering.left}  # what an operation before this one has folded
         if not known:  # as nearly always: nobody asks for what has left the tree
-            outcome = self.tree.apply(component, op, now_ms)
+            outcome = self.tree.apply(component, op, now_ms, settling_only=settling_only)
             self._gathering.add(outcome)
             return outcome.result
         over = left.instead(op, self.tree.state, known, now_ms)
         if over is not None:
             return over
-        outcome = self.tree.apply(component, op, now_ms)
+        outcome = self.tree.apply(component, op, now_ms, settling_only=settling_only)
         self._gathering.add(outcome)
         return left.known_better(op, outcome.result, known, now_ms)
 
@@ -316,15 +313,3 @@ class Writer:
             if gathered is not None:
                 gathered.end("the ledger's journal failed, and it ends")
         self._wake.set()
-
-
-def _grows(op: wire.AnyOperation) -> bool:
-    """Whether an operation needs more of the disk later, to end what it begins. What ends and what looks goes on."""
-    if isinstance(op, wire.Extend):
-        return op.want != Amount()
-    return isinstance(op, wire.Reserve | wire.Open)
-
-
-def _no_space(op: wire.AnyOperation) -> wire.AnyResult:
-    message = "the ledger's disk has room left only to settle what is held: nothing new is held until it has more"
-    return wire.Refused(wire.RefusalReason.STORAGE_FULL, getattr(op, "path", ""), message)
