@@ -102,6 +102,9 @@ class Books:
     adjusted: list[tuple[list[str], int, int]] = field(default_factory=list[tuple[list[str], int, int]])
     """Where something was corrected, of which resource, by how much."""
     opened: set[str] = field(default_factory=set[str])
+    parents: dict[str, str | None] = field(default_factory=lambda: {**BUDGETS, **AGENTS})
+    moved: set[str] = field(default_factory=set[str])
+    """Agents that were put under another Budget: what was spent before stays where it was."""
     lost: dict[str, Act] = field(default_factory=dict[str, Act])
     """Acts that a restore knows nothing of. Their holders do not know."""
 
@@ -191,7 +194,13 @@ class LedgerMachine(RuleBasedStateMachine):
         holds: wire.HoldPolicy,
     ) -> None:
         op = wire.PutAccount(
-            path, put, AGENTS[path], concurrent_sessions=at_a_time, user_limits=users, holds=holds, warn_at=(50, 100)
+            path,
+            put,
+            self.books.parents[path],
+            concurrent_sessions=at_a_time,
+            user_limits=users,
+            holds=holds,
+            warn_at=(50, 100),
         )
         assert self.ledger.do(op, "operator") == wire.AccountPut()
 
@@ -205,11 +214,18 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert isinstance(result, wire.Invalid)
 
-    @rule(path=st.sampled_from([*BUDGETS, *AGENTS]))
-    def delete_and_make_again(self, path: str) -> None:
+    @rule(path=st.sampled_from([*BUDGETS, *AGENTS]), elsewhere=st.sampled_from([None, *BUDGETS]))
+    def delete_and_make_again(self, path: str, elsewhere: str | None) -> None:
+        self.made_again(path, elsewhere)
+
+    def made_again(self, path: str, elsewhere: str | None) -> None:
         before = self.ledger.usage(path)
         self.ledger.remove(path)
-        parent = {**BUDGETS, **AGENTS}[path]
+        parent = self.books.parents[path]
+        if path in AGENTS and elsewhere is not None and elsewhere != parent:
+            parent = self.books.parents[path] = elsewhere
+            self.books.moved.add(path)
+            self.backups.clear()  # what a backup does not cover would have to be told to Budgets that are above no more
         put = tuple(Limit(view.window, view.resource, view.limit) for view in before.limits)
         self.ledger.do(wire.PutAccount(path, put, parent), "operator")
         assert self.ledger.usage(path).spent == before.spent
@@ -229,6 +245,19 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(target=sessions, parent=sessions, put=lifetime_limits, agent=st.sampled_from([None, *AGENTS]))
     def open_under_a_session(self, parent: str, put: tuple[Limit, ...], agent: str | None) -> str:
         return self.opened(wire.Open(self.new_session(), parent, HOUR_MS, put, agent=agent))
+
+    @rule(
+        target=holds,
+        parent=sessions,
+        ask=asks,
+        agent=st.sampled_from(list(AGENTS)),
+        elsewhere=st.sampled_from(list(BUDGETS)),
+    )
+    def move_an_agent_in_whose_name_others_act(self, parent: str, ask: Ask, agent: str, elsewhere: str) -> str:
+        sub = self.opened(wire.Open(self.new_session(), parent, HOUR_MS, agent=agent))
+        hold = self.reserved(sub, ask, "gateway")
+        self.made_again(agent, elsewhere)
+        return hold
 
     def new_session(self) -> str:
         self.sessions_made += 1
@@ -396,7 +425,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for index, amount in each.amount.vector().items():
                 self.books.adjusted.append((self.chain_of(each.path), index, amount))
         if not forget:
-            for path in [*BUDGETS, *AGENTS]:
+            for path in [*BUDGETS, *(AGENTS.keys() - self.books.moved)]:
                 usage = self.ledger.usage(path)
                 used = _sum(act.truly() for act in at_loss.acts.values() if path in act.chain)
                 assert (usage.spent + usage.held + self.books.taken_off(path)).covers(used), path
@@ -412,7 +441,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for hold, act in at_loss.acts.items():
             known = self.books.acts.get(hold)
             _, beyond = split(act.truly().vector(), {} if known is None else known.truly().vector())
-            owner = next(path for path in act.chain if path in BUDGETS or path in AGENTS)
+            owner = next(path for path in act.chain if path in BUDGETS or path in AGENTS.keys() - self.books.moved)
             found[owner] = plus(found.get(owner, {}), beyond)
         return tuple(wire.SpentSince(path, Amount.of(amount)) for path, amount in found.items() if amount)
 

@@ -218,6 +218,25 @@ def test_the_gauge_moves_with_an_agent_that_comes_back_elsewhere() -> None:
     assert ledger.usage("budget/team-a/other").sessions == 0
 
 
+def test_an_agent_that_moves_leaves_its_sub_sessions_to_the_gauges_where_they_are() -> None:
+    left, right, helper, sub = "budget/team-a/left", "budget/team-a/right", "agent/team-a/helper", "session/team-a/sub"
+    ledger = a_ledger()
+    for path in (left, right):
+        ledger.do(wire.PutAccount(path, concurrent_sessions=1), "operator")
+    ledger.agent(path=helper, parent=left)
+    ledger.do(wire.Open(sub, SESSION, HOUR_MS, agent=helper))
+    ledger.reserve(calls(1), hold="h", path=sub)
+    ledger.remove(helper)
+    ledger.agent(path=helper, parent=right)
+    assert [ledger.usage(path).sessions for path in (left, right, helper)] == [0, 0, 1]
+    assert ledger.image(ledger.replayed()) == ledger.image()
+    assert ledger.image(ledger.through_snapshot()) == ledger.image()
+    ledger.settle(calls(1))
+    assert [ledger.usage(path).sessions for path in (left, right, helper)] == [0, 0, 0]
+    assert isinstance(ledger.open(path="session/team-a/s-9", parent=helper), Opened)
+    assert isinstance(ledger.open(path="session/team-a/s-10", parent=helper), Wait)
+
+
 def test_the_shape_of_the_tree_survives_a_snapshot() -> None:
     ledger = with_users(with_a_helper(a_ledger()))
     crowd(ledger, TEAM, ORGANISATION, 9)

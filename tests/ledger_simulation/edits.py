@@ -3,9 +3,9 @@
 import asyncio
 
 from ambit.ledger import wire
-from ambit.ledger.client import InvalidOperation, LedgerError, LedgerUnavailable
+from ambit.ledger.client import Held, InvalidOperation, LedgerError, LedgerUnavailable
 from tests.ledger_simulation.holders import Holder
-from tests.ledger_simulation.setting import ZONES, pick
+from tests.ledger_simulation.setting import HOUR_MS, ZONES, pick
 
 
 class Operator(Holder):
@@ -57,6 +57,8 @@ class Operator(Holder):
     async def _make_again(self, path: str, parent: str | None) -> None:
         """Removes it and puts it back; at times under another Budget, with all that is under it."""
         setting, random = self._shared.setting, self._random
+        if setting.moves and path in setting.agents and self._shared.live:
+            await self._act_in_the_name_of(path)
         while True:
             try:
                 await self.client.remove_account(wire.RemoveAccount(path))
@@ -73,6 +75,21 @@ class Operator(Holder):
                 setting.put_under(path, other)
                 return
         await self._put(path, parent, None)
+
+    async def _act_in_the_name_of(self, agent: str) -> None:
+        """Somebody else's session has a sub-session in an Agent's name, which holds something for a while."""
+        shared, random = self._shared, self._random
+        shared.opened += 1
+        path, parent = f"session/n/s{shared.opened}", pick(random, shared.live[-12:])
+        want = shared.setting.amount(random)
+        opened = await self.client.open(wire.Open(path, parent, HOUR_MS, agent=agent))
+        if not isinstance(opened, wire.Opened):
+            return
+        shared.sessions.append(path)
+        shared.live.append(path)
+        held = await self.client.hold(path, want, want, HOUR_MS)
+        if isinstance(held, Held):
+            shared.books.begin(held.id, path, held.granted.amount.vector())
 
     async def _put(self, path: str, parent: str | None, zone: str | None) -> None:
         setting, random = self._shared.setting, self._random

@@ -185,18 +185,21 @@ class Account:
         return tuple(found)
 
     def attach(self, parent: "Account | None") -> None:
-        """Puts it under another account, with the sessions that it counts."""
+        """Puts it under another account, with the sessions under it, not those in its name elsewhere."""
+        moved = self.sessions_open - sum(
+            each.session is not None and each.session.counts for each in self.adopted.values()
+        )
         if self.parent is not None:
             del self.parent.children[self.path]
             for above in self.parent.chain():
-                above.sessions_open -= self.sessions_open
+                above.sessions_open -= moved
         self.parent = parent
         if parent is not None:
             if parent.children is NO_CHILDREN:
                 parent.children = {}
             parent.children[self.path] = self
             for above in parent.chain():
-                above.sessions_open += self.sessions_open
+                above.sessions_open += moved
 
     def sessions(self) -> "Iterator[Account]":
         """Every session at and under this account, and those in its name elsewhere."""

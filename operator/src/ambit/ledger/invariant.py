@@ -78,7 +78,7 @@ def violations(state: State, now_ms: int) -> list[str]:
     gauges = dict.fromkeys(state.accounts.values(), 0)
     for account in state.accounts.values():
         session = account.session
-        if session is not None and not session.gone and not session.away:
+        if session is not None and session.counts:
             for each in (*account.chain(), *(() if session.agent is None else (session.agent,))):
                 gauges[each] += 1
     for account, sums in held.items():

@@ -52,6 +52,11 @@ class Session:
     """How many of its holds have expired of which nobody has said since what became of them."""
 
     @property
+    def counts(self) -> bool:
+        """Whether gauges count it."""
+        return not self.gone and not self.away
+
+    @property
     def over(self) -> Ending | None:
         """How it has ended, or is about to."""
         return self.doomed if self.ending is None else self.ending

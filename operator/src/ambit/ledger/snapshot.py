@@ -144,7 +144,7 @@ class _Restoring:
             counted.append(agent)
         if image.parked_by is not None:
             session.parked_by = self._state.accounts[image.parked_by]
-        if not session.gone and not session.away:
+        if session.counts:
             for each in counted:
                 each.sessions_open += 1
 
