@@ -10,6 +10,7 @@ from ambit.ledger import wire
 from ambit.ledger.dispatch import Dispatcher, NotABatch
 from ambit.ledger.timekeeping import Timekeeper
 from ambit.ledger.writer import Writer
+from ambit.telemetry import metrics
 from tests.ledger.builders import NOON_MS
 from tests.ledger.test_writer import MemoryStore
 
@@ -61,3 +62,14 @@ async def test_no_number_is_taken_that_the_journal_cannot_write(dispatcher: Disp
     assert await answers(dispatcher, PUT, opened) == ["AccountPut", "Opened"]
     given = (held, extend % (huge, one, one), extend % (b"1", b'{"usd":%s}' % huge, one), extend % (b"1", one, one))
     assert await answers(dispatcher, *given, component="gateway") == ["Granted", "Invalid", "Invalid", "Granted"]
+
+
+async def test_a_session_that_only_shadow_lets_open_is_counted(dispatcher: Dispatcher) -> None:
+    labels = ("Shadow", wire.RefusalReason.CONCURRENCY_LIMIT, "budget", "", "")
+    counted = metrics.LEDGER_REFUSALS.labels(*labels)
+    before = next(iter(counted.collect())).samples[0].value
+    put = b'{"op":"putAccount","path":"budget/n/b","concurrentSessions":1,"enforcement":"Shadow"}'
+    opened = b'{"op":"open","path":"session/n/%s","parent":"budget/n/b","graceMs":1000}'
+    given = (put, opened % b"a", opened % b"b")
+    assert await answers(dispatcher, *given) == ["AccountPut", "Opened", "Opened"]
+    assert next(iter(counted.collect())).samples[0].value == before + 1

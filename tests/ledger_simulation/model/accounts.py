@@ -151,8 +151,9 @@ class ModelAccount:
 
     @property
     def shadow(self) -> bool:
-        """Whether its limits refuse nothing."""
-        return self.put is not None and self.put.enforcement is wire.Enforcement.SHADOW
+        """Whether its limits refuse nothing. A user's stand as its Agent's."""
+        put = self.parent.put if self.parent is not None and self.path.startswith("user/") else self.put
+        return put is not None and put.enforcement is wire.Enforcement.SHADOW
 
     @property
     def when_exhausted(self) -> wire.WhenExhausted:

@@ -56,12 +56,25 @@ def admitted(
     elif isinstance(result, wire.Granted):
         if result.amount.vector() != room:
             state.wrong(f"{hold_id}: granted {result.amount.vector()}, of a room of {room}")
+        if not speculative:
+            shadow |= set(_in_name(chain, want, at_least))
         said = {(each.account, each.window, each.resource) for each in result.shadow}
         if said != shadow:
             state.wrong(f"{hold_id}: {said} would have refused it, and not {shadow}")
     elif isinstance(result, wire.Denial):
         _look_at_denial(state, chain, hold_id, want, at_least, result, speculative, extends)
     return isinstance(result, wire.Granted)
+
+
+def _in_name(chain: Chain, want: Vector, at_least: Vector) -> Iterator[tuple[str, Window, str]]:
+    """What Agents in Shadow would have refused to sub-sessions that others opened in their name."""
+    for session in chain:
+        agent = session.agent
+        for limit in agent.base if agent is not None and agent.shadow else ():
+            index, lifetime = INDEX[limit.resource], session.running[0]
+            need = at_least.get(index, 0) if index in want and limit.window is Window.LIFETIME else 0
+            if need and lifetime.spent[index] + lifetime.held[index] + need > limit.amount:
+                yield session.path, limit.window, limit.resource
 
 
 def is_open(chain: Chain) -> bool:

@@ -44,7 +44,10 @@ def opened(state: ModelState, fact: Fact, op: wire.Open) -> None:
         state.wrong(f"{op.path}: {expected} was due, and the ledger says {result}")
     if not isinstance(result, wire.Opened):
         return
-    limits = op.limits if agent is None else tightened(op.limits, agent.base)
+    crowds = {each.path for each in bounds if each.shadow and is_full(state, each)}
+    if {each.account for each in result.shadow} != crowds:
+        state.wrong(f"{op.path}: {crowds} would have refused it, and not {result.shadow}")
+    limits = op.limits if agent is None or agent.shadow else tightened(op.limits, agent.base)
     lifetime = [Running.begun(Window.LIFETIME, LIFETIME, "")]
     session = ModelAccount(op.path, _owner(state, op, parent), limits, "", lifetime, opened=op, busy_ms=state.now_ms)
     session.agent = None if agent in chain else agent
@@ -53,13 +56,13 @@ def opened(state: ModelState, fact: Fact, op: wire.Open) -> None:
 
 def crowded(state: ModelState, chain: Iterable[ModelAccount]) -> bool:
     """Whether as many sessions are open as may be."""
-    return any(
-        above.put is not None
-        and above.put.concurrent_sessions is not None
-        and not above.shadow
-        and state.gauge(above) >= above.put.concurrent_sessions
-        for above in chain
-    )
+    return any(not above.shadow and is_full(state, above) for above in chain)
+
+
+def is_full(state: ModelState, account: ModelAccount) -> bool:
+    """Whether so many are open as its `concurrentSessions` says."""
+    most = None if account.put is None else account.put.concurrent_sessions
+    return most is not None and state.gauge(account) >= most
 
 
 def _owner(state: ModelState, op: wire.Open, parent: ModelAccount) -> ModelAccount:

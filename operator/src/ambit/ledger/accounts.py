@@ -22,6 +22,7 @@ from ambit.ledger.running import ZEROS, Ended, Running, begun, following
 from ambit.ledger.sessions import NO_HOLDS, Kill, Session
 from ambit.ledger.timers import NEVER
 from ambit.ledger.windows import Span, window_when
+from ambit.ledger.wire.vocabulary import Enforcement
 
 if TYPE_CHECKING:
     from ambit.ledger.holds import Hold
@@ -102,6 +103,11 @@ class Account:
     def counting_everything(cls, path: str, allowance: Allowance, zone: str, now_ms: int) -> "Account":
         """A Budget's or Agent's: every window, limited or not, so that a limit added later has counted."""
         return cls(path, allowance, zone, begun(zone, now_ms))
+
+    @property
+    def in_shadow(self) -> bool:
+        """Whether it only says what it would refuse."""
+        return self.allowance.enforcement is Enforcement.SHADOW
 
     @property
     def namespace(self) -> str:

@@ -5,11 +5,11 @@ from enum import Enum
 from typing import NamedTuple, TypeVar
 
 from ambit.ledger.accounts import Account
-from ambit.ledger.allowance import LIFETIME_PLACE, MINUTE_PLACE, Bound, place_of
+from ambit.ledger.allowance import LIFETIME_PLACE, MINUTE_PLACE, Bound, bounds_of, place_of
 from ambit.ledger.amounts import INDEX, Limit, Vector, Window, describe, in_window
 from ambit.ledger.holds import Hold
 from ambit.ledger.state import State
-from ambit.ledger.wire import Denial, Enforcement, RefusalReason, Refused, Wait
+from ambit.ledger.wire import Denial, RefusalReason, Refused, Wait
 
 D = TypeVar("D", Refused, Wait, Denial)
 SPECULATIVE_SHARE = 10
@@ -83,7 +83,7 @@ def admit(
                     free = _share(account, index, free)
                 if free >= room[index] and free >= need:
                     continue
-                if account.allowance.enforcement is Enforcement.SHADOW and not speculative:
+                if account.in_shadow and not speculative:
                     if free < need:
                         shadow.append(_deny(Denial, account, bound, need, now_ms))
                     continue
@@ -165,18 +165,41 @@ def standing_of(account: Account, limit: Limit, now_ms: int) -> LimitStanding:
     )
 
 
-def crowded(chain: Sequence[Account]) -> Wait | None:
-    """Where as many sessions are open as may be: each counts until nothing of it acts any more."""
+def would_refuse_in_name(chain: Sequence[Account], at_least: Vector, now_ms: int) -> list[Denial]:
+    """What Agents in Shadow would have refused to the sub-sessions in their name: those have no such limits then."""
+    return [
+        _deny(Denial, account, bound, need, now_ms)
+        for account in chain
+        if account.session is not None and (agent := account.session.agent) is not None and agent.in_shadow
+        for index, bounds in bounds_of(agent.allowance.limits).items()
+        for bound in bounds
+        if bound.place == LIFETIME_PLACE
+        and (need := at_least.get(index, 0))
+        and account.spent[index] + account.held[index] + need > bound.amount
+    ]
+
+
+def crowded(chain: Sequence[Account], shadow: list[Denial]) -> Wait | None:
+    """Where as many sessions are open as may be: each counts until nothing of it acts any more.
+
+    What accounts in Shadow would have refused is added to `shadow`.
+    """
     for account in chain:
         limit = account.allowance.concurrent_sessions
-        if limit is None or account.sessions_open < limit or account.allowance.enforcement is Enforcement.SHADOW:
+        if limit is None or account.sessions_open < limit:
             continue
-        return Wait(
-            reason=RefusalReason.CONCURRENCY_LIMIT,
-            account=account.path,
-            message=f"concurrentSessions of {account.path} is {limit}, and so many are open: {account.sessions_open}",
-            limit=limit,
-            held=account.sessions_open,
-            requested=1,
-        )
+        if not account.in_shadow:
+            return _crowded(Wait, account, limit)
+        shadow.append(_crowded(Denial, account, limit))
     return None
+
+
+def _crowded(answer: type[D], account: Account, limit: int) -> D:
+    return answer(
+        reason=RefusalReason.CONCURRENCY_LIMIT,
+        account=account.path,
+        message=f"concurrentSessions of {account.path} is {limit}, and so many are open: {account.sessions_open}",
+        limit=limit,
+        held=account.sessions_open,
+        requested=1,
+    )

@@ -35,8 +35,8 @@ class Allowance(msgspec.Struct, frozen=True, array_like=True):
     user_limits: tuple[Limit, ...] | None = None
 
     def of_a_user(self) -> "Allowance":
-        """What an Agent's allows each of its users."""
-        return Allowance(self.user_limits or ())
+        """What an Agent's allows each of its users: in Shadow as it is itself."""
+        return Allowance(self.user_limits or (), enforcement=self.enforcement)
 
 
 class Bound(NamedTuple):

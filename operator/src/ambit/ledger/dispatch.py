@@ -138,7 +138,7 @@ def _count_bounds(op: wire.AnyOperation | wire.Invalid, result: wire.AnyResult) 
         case wire.Settled() if result.overrun != _NO_AMOUNT:
             for index in result.overrun.vector():
                 metrics.LEDGER_OVERRUNS.labels(RESOURCES[index]).inc()
-        case wire.Granted() if result.shadow and not _speculative(op):
+        case wire.Granted() | wire.Opened() if result.shadow and not _speculative(op):
             for denial in result.shadow:
                 _count_refusal("Shadow", denial)
         case wire.Denial() if not _speculative(op):

@@ -2,7 +2,7 @@
 
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
-from ambit.ledger.admission import For, Full, admit
+from ambit.ledger.admission import For, Full, admit, would_refuse_in_name
 from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers, describe, minus
 from ambit.ledger.audit import AuditedCorrection, AuditedOverrun
 from ambit.ledger.ending import session_ended
@@ -50,6 +50,8 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
         return _make_room(step, answer, op.speculative)
     if max(answer.values()) > LARGE and (absurd := beyond_counting(chain, answer)) is not None:
         return absurd
+    if not op.speculative:
+        shadow += would_refuse_in_name(chain, at_least, step.now_ms)
     step.record(
         changes.HoldPlaced(
             step.now_ms,
@@ -110,6 +112,7 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
         return _make_room(step, answer, speculative=False)
     if max(answer.values(), default=0) > LARGE and (absurd := beyond_counting(hold.chain, answer)) is not None:
         return absurd
+    shadow += would_refuse_in_name(hold.chain, at_least, step.now_ms)
     step.record(
         changes.HoldExtended(
             step.now_ms,

@@ -14,7 +14,7 @@ from ambit.ledger.ending import end_sessions
 from ambit.ledger.exhaustion import Bound, Standing, is_exhausted, newly_reached, unapplied
 from ambit.ledger.policy import Policy
 from ambit.ledger.step import Step
-from ambit.ledger.wire import Enforcement, RefusalReason, Refused, TopUp, Warned, WhenExhausted
+from ambit.ledger.wire import RefusalReason, Refused, TopUp, Warned, WhenExhausted
 from ambit.telemetry.reasons import SessionEnd
 
 CROWDED_PAUSE_MS = 1000
@@ -103,7 +103,7 @@ def _standing(step: Step, account: Account, bound: Bound) -> Standing:
     """How a bound of the account stands that sessions are parked for."""
     allowance = account.allowance
     limit = next((limit for limit in account.limits if (limit.window, limit.resource) == bound), None)
-    parks = allowance.when_exhausted is WhenExhausted.PARK and allowance.enforcement is not Enforcement.SHADOW
+    parks = allowance.when_exhausted is WhenExhausted.PARK and not account.in_shadow
     if limit is None or not parks:
         return Standing(None, 0)
     return Standing(limit.amount, standing_of(account, limit, step.now_ms).spent)
@@ -115,7 +115,7 @@ def _has_slot(step: Step, account: Account, full: set[tuple[Account | None, Acco
     if session is None or not session.away:
         return True
     bounded_by = (account.parent, session.agent)
-    if bounded_by not in full and crowded(step.state.counted_at(account, session)) is not None:
+    if bounded_by not in full and crowded(step.state.counted_at(account, session), []) is not None:
         full.add(bounded_by)
     return bounded_by not in full
 

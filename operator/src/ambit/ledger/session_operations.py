@@ -57,13 +57,15 @@ def open_session(step: Step, op: wire.Open) -> OpenAnswer:
         chain = (agent, *chain)
     else:
         agent = None  # it is above already, and bounds and counts the session from there
-    denied = _not_open(chain) or crowded(chain)
+    shadow: list[wire.Denial] = []
+    denied = _not_open(chain) or crowded(chain, shadow)
     if denied is not None:
         return denied
     owner = _owner(step, op, parent)
     if not isinstance(owner, str):
         return owner
-    limits = op.limits if op.agent is None else tightened(op.limits, step.state.accounts[op.agent].allowance.limits)
+    named = None if op.agent is None else step.state.accounts[op.agent]
+    limits = op.limits if named is None or named.in_shadow else tightened(op.limits, named.allowance.limits)
     step.record(
         changes.SessionBegun(
             step.now_ms,
@@ -77,7 +79,7 @@ def open_session(step: Step, op: wire.Open) -> OpenAnswer:
             None if agent is None else agent.path,
         )
     )
-    return wire.Opened(already=False, attributes=op.attributes, holds=holds_of(chain))
+    return wire.Opened(already=False, attributes=op.attributes, holds=holds_of(chain), shadow=tuple(shadow))
 
 
 def _opened_before(account: Account, session: Session, op: wire.Open) -> OpenAnswer:

@@ -22,12 +22,13 @@ class AccountRemoved(Result, frozen=True):
 class Opened(Result, frozen=True):
     """The session is open. `already`: it was before this operation (a resent one, too), with these attributes.
 
-    `holds`: `Full` where an account above asks for it.
+    `holds`: `Full` where an account above asks for it. `shadow`: what accounts in Shadow would have refused.
     """
 
     already: bool
     attributes: dict[str, str]
     holds: HoldPolicy = HoldPolicy.PROGRESSIVE
+    shadow: "tuple[Denial, ...]" = ()
 
 
 class Warned(msgspec.Struct, frozen=True, rename="camel"):
