@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
@@ -10,7 +10,7 @@ import msgspec
 
 from ambit.ledger import wire
 from ambit.ledger.client import LedgerClient
-from tests.ledger_simulation.books import Books
+from tests.ledger_simulation.books import Act, Books
 from tests.ledger_simulation.loop import Process
 from tests.ledger_simulation.network import Network
 from tests.ledger_simulation.setting import Setting
@@ -47,6 +47,15 @@ class Day(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """An act that is over, and not reported yet."""
+
+    act: Act
+    at_s: float
+    """When it was left, by the loop's time."""
+
+
 @dataclass(slots=True)
 class Shared:
     """What all holders of a run share."""
@@ -61,6 +70,10 @@ class Shared:
     """Those of which nobody has heard that they are over."""
     ready: asyncio.Event
     """The tree is made."""
+    late: Random
+    """What comes late is drawn from it."""
+    left: list[Left] = field(default_factory=list[Left])
+    """To be reported by whoever comes to it."""
     opened: int = 0
     named: int = 0
 

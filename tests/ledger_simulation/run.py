@@ -81,7 +81,8 @@ class Simulation:
         )
         self._network = Network(self._loop, self._faults, random, self._trace, self._cluster.reach)
         self._cluster.disconnected.append(self._network.disconnected)
-        self._shared = Shared(self, self._setting, self._books, random, [], [], asyncio.Event())
+        late = Random(f"late {seed}")
+        self._shared = Shared(self, self._setting, self._books, random, [], [], asyncio.Event(), late)
 
     def run(self) -> Report:
         """Raises Violation."""

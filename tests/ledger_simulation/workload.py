@@ -7,8 +7,11 @@ from ambit.ledger.amounts import Amount, covers, plus, split
 from ambit.ledger.client import AccountUnknown, InvalidOperation, LedgerError, LedgerUnavailable
 from ambit.telemetry.reasons import SessionEnd
 from tests.ledger_simulation.books import Act, total
-from tests.ledger_simulation.holders import Holder
+from tests.ledger_simulation.holders import Holder, Left
 from tests.ledger_simulation.setting import HOUR_MS, LIFES_MS, part_of, pick
+
+LONG_AGO_S = 1200.0
+"""Most holds have expired by then, and idle sessions have folded."""
 
 
 class Gateway(Holder):
@@ -42,6 +45,12 @@ class Gateway(Holder):
 
     async def _something(self) -> None:
         shared, random = self._shared, self._random
+        if shared.left and shared.late.random() < (0.5 if self._is_long_ago(shared.left[0]) else 0.01):
+            await self._report_late(shared.left.pop(0).act)
+            return
+        if shared.late.random() < 0.01:
+            await self._one_call_of_a_sub_session()
+            return
         what = random.random()
         if what < 0.08 or not shared.live:
             await self._open()
@@ -183,3 +192,29 @@ class Gateway(Holder):
             again = await self.client.settle(wire.Settle(act.id, used))
             if isinstance(again, wire.Settled) and restores == self._shared.day.restores:
                 self._shared.day.fail(f"{act.id} was settled twice")
+
+    async def _one_call_of_a_sub_session(self) -> None:
+        """It is reported when both sessions may be long over, and folded."""
+        shared, client = self._shared, self.client
+        shared.opened += 1
+        above = f"session/n/s{shared.opened}"
+        below = f"{above}-sub"
+        agent = pick(shared.late, tuple(shared.setting.agents))
+        await client.open(wire.Open(above, agent, 24 * HOUR_MS, (), user="ada"))
+        await client.open(wire.Open(below, above, 24 * HOUR_MS, (), user="ada"))
+        want = shared.setting.amount(shared.late)
+        held = await client.hold(below, want, want, LIFES_MS[0])
+        if not isinstance(held, wire.Refused | wire.Wait):
+            act = shared.books.begin(held.id, below, held.granted.amount.vector())
+            shared.left.append(Left(act, asyncio.get_running_loop().time()))
+        for session in (below, above):
+            await client.close(wire.Close(session, SessionEnd.COMPLETED))
+
+    def _is_long_ago(self, left: Left) -> bool:
+        return asyncio.get_running_loop().time() - left.at_s > LONG_AGO_S
+
+    async def _report_late(self, act: Act) -> None:
+        used = part_of(self._shared.late, Amount.of(act.granted))
+        act.used = used.vector()
+        answer = await self.client.settle(wire.Settle(act.id, used))
+        act.reported = isinstance(answer, wire.Settled)
