@@ -1,11 +1,22 @@
 """What people do to the ledger itself: correct what is spent, take up a backup; and what they ask of holds."""
 
+import msgspec
 import pytest
 
 from ambit.ledger import wire
-from ambit.ledger.amounts import MAX_AMOUNT, Amount, Resource, Window
+from ambit.ledger.amounts import MAX_AMOUNT, MAX_AT_ONCE, Amount, Resource, Window
 from ambit.ledger.changes import LimitReached, RestoreBegun
-from ambit.ledger.wire import Adjusted, Forbidden, Granted, HoldPolicy, Invalid, RefusalReason, Refused, Resumed
+from ambit.ledger.wire import (
+    Adjusted,
+    Forbidden,
+    Granted,
+    HoldPolicy,
+    Invalid,
+    RefusalReason,
+    Refused,
+    Resumed,
+    Settled,
+)
 from tests.ledger.builders import (
     AGENT,
     HOUR_MS,
@@ -171,6 +182,35 @@ def test_amounts_that_no_journal_can_count_are_refused_and_harm_nobody() -> None
     ledger.pass_time(25 * HOUR_MS)
     assert isinstance(ledger.reserve(calls(1), hold="g#99", path=SESSION), Granted)
     ledger.restart(ledger.through_snapshot())
+
+
+def test_an_absurd_hold_or_overrun_is_refused_and_nobody_else_is_harmed_by_it() -> None:
+    ledger = a_ledger()
+    ledger.open(path=OTHER)
+    ledger.reserve(tokens(5), hold="other", path=OTHER)
+    for amount in (MAX_AMOUNT, MAX_AT_ONCE + 1):
+        assert isinstance(ledger.reserve(tokens(amount), hold="absurd"), Invalid)
+        ledger.reserve(tokens(1), hold="h")
+        assert isinstance(ledger.extend(1, tokens(amount)), Invalid)
+        assert isinstance(ledger.settle(tokens(amount + 1)), Invalid)
+    assert isinstance(ledger.reserve(tokens(5), path=OTHER), Granted)
+    assert ledger.settle(tokens(9), "other") == Settled(tokens(4))
+    assert ledger.usage(TEAM).spent == tokens(9)
+
+
+def test_however_much_is_held_what_was_truly_used_can_be_counted() -> None:
+    ledger = a_ledger()
+    ledger.open(path=OTHER)
+    ledger.reserve(tokens(5), hold="other", path=OTHER)
+    answers = [ledger.reserve(tokens(MAX_AT_ONCE), hold=f"h-{number}") for number in range(40)]
+    assert isinstance(answers[0], Granted)
+    assert isinstance(answers[-1], Invalid)
+    assert isinstance(ledger.reserve(tokens(1)), Granted), "there is room for little yet"
+    msgspec.convert(msgspec.to_builtins(ledger.usage(ORGANISATION)), wire.Usage)
+    assert ledger.settle(tokens(MAX_AT_ONCE), "other") == Settled(tokens(MAX_AT_ONCE - 5))
+    assert isinstance(ledger.reserve(tokens(1)), Invalid), "a small one, too"
+    assert ledger.settle(tokens(MAX_AT_ONCE + 7), "h-0") == Settled(tokens(7))
+    msgspec.convert(msgspec.to_builtins(ledger.usage(ORGANISATION)), wire.Usage)
 
 
 def test_what_was_spent_since_a_backup_warns_like_any_other_spend() -> None:

@@ -24,8 +24,8 @@ LIFES_MS = (500, 5 * SECOND_MS, MINUTE_MS, HOUR_MS, HOUR_MS, DAY_MS)
 LEAPS_S = (1.0, 30.0, 61.0, 700.0, 3600.0, 7 * 3600.0, 82_800.0, 86400.0, 8 * 86400.0, 12 * 86400.0)
 """Among them 23 hours: a hold that lives for a day and is extended in time goes through many windows."""
 WINDOWS = tuple(window for window in Window if window is not Window.LIFETIME)
-HUGE = 2**58
-"""Times the largest amount of a run, this is a little less than the largest of one operation."""
+HUGE = 2**52
+"""Times the largest amount of a run, this is a little less than the largest of one hold."""
 EXHAUSTIONS = (
     (WhenExhausted.DENY,),
     (WhenExhausted.DENY, WhenExhausted.PARK),

@@ -10,8 +10,8 @@ from tests.ledger_simulation.model.state import ModelState
 
 SPECULATIVE_PART = 10
 """Speculative holds may have one part in so many of what is left."""
-LARGE = 2**40
-"""From here on, the ledger asks whether the totals can still be counted."""
+AT_ONCE = 2**56
+"""Nobody may hold or overrun by more than that at once."""
 Chain = tuple[ModelAccount, ...]
 
 
@@ -49,7 +49,7 @@ def admitted(
             waits = True
         room[index] = min(room[index], max(free, 0))
     room = {index: value for index, value in room.items() if value}
-    absurd = not (final or waits) and beyond_counting(chain, room, LARGE)
+    absurd = not (final or waits) and beyond_counting(chain, room, MAX_AMOUNT // 2)
     expected = "Refused" if final else "Wait" if waits else "Invalid" if absurd else "Granted"
     if type(result).__name__ != expected:
         state.wrong(f"{hold_id}: {expected} was due, and the ledger says {result}")
@@ -98,10 +98,10 @@ def is_final(account: ModelAccount, limit: Limit, need: int, own: ModelHold | No
     return at.spent[index] + mine + need > limit.amount
 
 
-def beyond_counting(chain: Chain, more: Vector, from_on: int = 0) -> bool:
-    """Whether a total would be larger than anybody can say."""
-    return max(more.values(), default=0) > from_on and any(
-        account.running[0].spent[index] + account.running[0].held[index] + amount > MAX_AMOUNT
+def beyond_counting(chain: Chain, more: Vector, total: int = MAX_AMOUNT, at_once: int = AT_ONCE) -> bool:
+    """Whether it is absurd, or a total would be larger than anybody can say."""
+    return max(more.values(), default=0) > at_once or any(
+        account.running[0].spent[index] + account.running[0].held[index] + amount > total
         for account in chain
         for index, amount in more.items()
     )

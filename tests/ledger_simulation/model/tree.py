@@ -64,7 +64,7 @@ def adjust(state: ModelState, op: wire.Adjust, result: wire.AnyResult | None) ->
         return
     index, chain = INDEX[op.resource], account.chain()
     too_little = any(each.running[0].spent[index] + op.amount < 0 for each in chain)
-    absurd = beyond_counting(chain, {index: op.amount})
+    absurd = beyond_counting(chain, {index: op.amount}, at_once=MAX_AMOUNT)
     if isinstance(result, wire.Adjusted) is (too_little or absurd):
         state.wrong(f"{op} was answered {result}: too little was spent {too_little}, absurd {absurd}")
     if not isinstance(result, wire.Adjusted):

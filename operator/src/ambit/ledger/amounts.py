@@ -12,7 +12,11 @@ from typing import Annotated
 import msgspec
 
 MAX_AMOUNT = 2**62
-"""The largest amount of one operation: some 4.6 billion dollars in nano-dollars. Sums may be larger."""
+"""The largest amount that can be said, of one operation or a total: some 4.6 billion dollars in nano-dollars."""
+MAX_AT_ONCE = 2**56
+"""The largest amount of one hold or overrun: 72 million dollars in nano-dollars. More is absurd."""
+MAX_TOTAL_BY_HOLDS = MAX_AMOUNT // 2
+"""How high holds may bring a total. The rest is for what is settled beyond a hold: that is to be counted always."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT)]
 

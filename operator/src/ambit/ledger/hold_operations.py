@@ -3,7 +3,19 @@
 from ambit.ledger import changes, wire
 from ambit.ledger.accounts import Account
 from ambit.ledger.admission import For, Full, admit, would_refuse_in_name
-from ambit.ledger.amounts import INDEX, MAX_AMOUNT, RESOURCES, Amount, Resource, Vector, covers, describe, minus
+from ambit.ledger.amounts import (
+    INDEX,
+    MAX_AMOUNT,
+    MAX_AT_ONCE,
+    MAX_TOTAL_BY_HOLDS,
+    RESOURCES,
+    Amount,
+    Resource,
+    Vector,
+    covers,
+    describe,
+    minus,
+)
 from ambit.ledger.audit import AuditedCorrection, AuditedOverrun
 from ambit.ledger.ending import session_ended
 from ambit.ledger.history import SessionUsage, session_record
@@ -16,8 +28,6 @@ HoldAnswer = wire.Granted | Refused | wire.Wait | wire.ErrorResult
 Chain = tuple[Account, ...]
 TIME = frozenset({INDEX[Resource.RUNTIME], INDEX[Resource.GPU_TIME]})
 """What is held in slices, whatever the policy: nobody knows beforehand how long something runs."""
-LARGE = 2**40
-"""Of one hold, in any resource: from here on it is asked whether the totals can still be counted."""
 
 
 def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
@@ -48,7 +58,7 @@ def reserve(step: Step, op: wire.Reserve) -> HoldAnswer:
         return answer if op.speculative else exhaust(step, account, answer)
     if isinstance(answer, Full):
         return _make_room(step, answer, op.speculative)
-    if max(answer.values()) > LARGE and (absurd := beyond_counting(chain, answer)) is not None:
+    if (absurd := beyond_counting(chain, answer, MAX_TOTAL_BY_HOLDS, MAX_AT_ONCE)) is not None:
         return absurd
     if not op.speculative:
         shadow += would_refuse_in_name(chain, at_least, step.now_ms)
@@ -110,7 +120,7 @@ def extend(step: Step, op: wire.Extend) -> HoldAnswer:
         return exhaust(step, hold.chain[0], answer)
     if isinstance(answer, Full):
         return _make_room(step, answer, speculative=False)
-    if max(answer.values(), default=0) > LARGE and (absurd := beyond_counting(hold.chain, answer)) is not None:
+    if (absurd := beyond_counting(hold.chain, answer, MAX_TOTAL_BY_HOLDS, MAX_AT_ONCE)) is not None:
         return absurd
     shadow += would_refuse_in_name(hold.chain, at_least, step.now_ms)
     step.record(
@@ -146,7 +156,7 @@ def settle(step: Step, op: wire.Settle) -> wire.Settled | wire.AlreadySettled | 
     if lost and _taken_off_before(hold, used):
         return wire.AlreadySettled()
     _, overrun = hold.allocate(used)
-    if overrun and (absurd := beyond_counting(hold.chain, overrun)) is not None:
+    if overrun and (absurd := beyond_counting(hold.chain, overrun, at_once=MAX_AT_ONCE)) is not None:
         return absurd
     step.record(changes.HoldSettled(step.now_ms, step.component, op.id, used))
     path = hold.first.path
@@ -188,12 +198,20 @@ def _taken_off_before(hold: Hold, used: Vector) -> bool:
     return any(account.spent[index] < amount for account in hold.chain for index, amount in back.items())
 
 
-def beyond_counting(chain: Chain, more: Vector) -> wire.Invalid | None:
-    """The refusal of what would make a total larger than journal, snapshot and wire can say."""
+def beyond_counting(
+    chain: Chain, more: Vector, total: int = MAX_AMOUNT, at_once: int = MAX_AMOUNT
+) -> wire.Invalid | None:
+    """The refusal of what is more than `at_once`, or would bring a total above `total`.
+
+    No total may ever be larger than journal, snapshot and wire can say.
+    """
+    for index, amount in more.items():
+        if amount > at_once:
+            return wire.Invalid(f"{describe(RESOURCES[index], amount)} at once: absurd")
     for account in chain:
         for index, amount in more.items():
-            if account.spent[index] + account.held[index] + amount > MAX_AMOUNT:
-                most = describe(RESOURCES[index], MAX_AMOUNT)
+            if account.spent[index] + account.held[index] + amount > total:
+                most = describe(RESOURCES[index], total)
                 return wire.Invalid(f"{account.path} would have held and spent more than {most}: absurd")
     return None
 
