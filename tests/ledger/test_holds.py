@@ -5,7 +5,7 @@ import pytest
 from ambit.ledger import wire
 from ambit.ledger.amounts import Amount, Resource, Window
 from ambit.ledger.holds import NAME_MEMORY_MS
-from ambit.ledger.wire import AlreadySettled, Granted, IdReused, RefusalReason, Refused, Released, Settled, Wait
+from ambit.ledger.wire import AlreadySettled, Granted, IdReused, RefusalReason, Refused, Released, Settled
 from tests.ledger.builders import DAY_MS, MINUTE_MS, ORGANISATION, SESSION, TEAM, a_ledger, a_limit, calls, tokens
 
 
@@ -85,7 +85,7 @@ def test_an_extension_adds_to_the_hold() -> None:
     ledger.reserve(tokens(4), hold="h")
     assert ledger.extend(1, tokens(4)) == Granted(tokens(4))
     assert ledger.extend(2, tokens(4), tokens(1)) == Granted(tokens(2))
-    assert isinstance(ledger.extend(3, tokens(4)), Wait)
+    assert isinstance(ledger.extend(3, tokens(4)), Refused)
     (hold,) = ledger.usage().holds
     assert (hold.amount, hold.sequence) == (tokens(10), 2)
 
@@ -104,7 +104,7 @@ def test_a_repeated_extension_gets_its_first_answer_and_an_old_number_an_error()
 def test_a_refused_extension_leaves_the_hold_and_its_expiry_as_they_were() -> None:
     ledger = a_ledger(a_limit(4, resource=Resource.TOKENS))
     ledger.reserve(tokens(4), hold="h", expires_in_ms=1000)
-    assert isinstance(ledger.extend(1, tokens(1), expires_in_ms=5000), Wait)
+    assert isinstance(ledger.extend(1, tokens(1), expires_in_ms=5000), Refused)
     (hold,) = ledger.usage().holds
     assert (hold.amount, hold.expires_in_ms) == (tokens(4), 1000)
 

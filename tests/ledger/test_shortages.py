@@ -145,8 +145,10 @@ def test_in_shadow_it_is_what_would_have_been_refused_for_good() -> None:
 
 
 def test_a_budget_that_ends_its_sessions_tells_what_it_refused() -> None:
-    ledger = a_ledger_with_little_left()
+    ledger = a_ledger(DAY)
     put(ledger, DAY, when_exhausted=WhenExhausted.TERMINATE)
+    ledger.reserve(tokens(97), hold="h")
+    ledger.settle(tokens(97))
     answer = ledger.reserve(tokens(8))
     assert isinstance(answer, Refused)
     assert answer.reason is wire.RefusalReason.TERMINATED
