@@ -164,7 +164,7 @@ async def test_deletion_removes_the_account_and_kills_its_sessions_also_while_no
 
 
 async def until_usage(rig: Rig, session: str, test: Callable[[wire.Usage], bool]) -> wire.Usage:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while not test(seen := await usage(rig, session)):
         assert time.monotonic() < deadline, seen
         await asyncio.sleep(0.05)
@@ -191,15 +191,18 @@ async def test_a_session_runs_to_its_end_and_leaves_nothing(rig: Rig) -> None:
     [hold] = (await usage(rig, pod)).holds
     assert (hold.id, hold.amount.runtime_ms) == (f"runtime/{rig.namespace}/{pod}", 30_000)
 
-    started = (datetime.now(UTC) - timedelta(seconds=4)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    began = datetime.now(UTC) - timedelta(seconds=4)
+    started = began.strftime("%Y-%m-%dT%H:%M:%SZ")
     await rig.kubelet.run(pod, started)
     await rig.until_reason(kinds.SANDBOXES, "one", "Running")
     await rig.kubelet.exits(pod, 3, started)
+    ran_ms = (datetime.now(UTC) - began) / timedelta(milliseconds=1)
     done = (await rig.until_reason(kinds.SANDBOXES, "one", "Failed"))["status"]
     assert (done["exitCode"], done["message"]) == (3, "exited with code 3")
     ended = await usage(rig, pod)
     assert (ended.closed_reason, ended.holds) == (SessionEnd.FAILED, ())
-    assert 4_000 <= ended.spent.runtime_ms <= 12_000
+    # Kubernetes gives whole seconds.
+    assert 4_000 <= ended.spent.runtime_ms <= ran_ms + 2_000
     assert await rig.get(kinds.PODS, pod) is not None, "it is kept for its log"
 
     await rig.client.delete(kinds.SANDBOXES, "one", rig.namespace)
@@ -345,7 +348,7 @@ async def test_a_restarted_operator_goes_on_with_the_same_hold_and_the_same_pod(
     await rig.an_agent()
     pod = await rig.a_sandbox("goes-on", agentRef={"name": "coder"})
     before = await rig.client.get(kinds.PODS, pod, rig.namespace)
-    started = (datetime.now(UTC) - timedelta(seconds=17)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    started = (datetime.now(UTC) - timedelta(seconds=8)).strftime("%Y-%m-%dT%H:%M:%SZ")
     await rig.kubelet.run(pod, started)
     await rig.until_reason(kinds.SANDBOXES, "goes-on", "Running")
     await rig.operator.kill()

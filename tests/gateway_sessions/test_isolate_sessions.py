@@ -58,14 +58,14 @@ async def test_a_session_runs_and_its_caller_sees_all_of_it(rig: Rig) -> None:
     }
     assert output(stream) == "you said: günaydın\n"
     assert (ended.data["reason"], ended.data["status"]) == ("Completed", 200)
-    assert ended.data["startMs"] < 5_000
+    assert ended.data["startMs"] < 60_000
     usage = await rig.usage(opened.data["id"])
     assert (usage.state, usage.closed_reason) == (wire.State.ENDED, SessionEnd.COMPLETED)
     assert usage.attributes["agent"] == f"{rig.namespace}/echo"
     assert usage.attributes["hostPod"] == rig.host_uid
     assert usage.attributes["user"]
     assert not usage.holds
-    assert 0 < usage.spent.runtime_ms < 5_000
+    assert 0 < usage.spent.runtime_ms < 25_000  # of a slice of 30 s
     assert ended.data["usage"]["runtime"] == f"{usage.spent.runtime_ms}ms"
 
 
@@ -112,7 +112,7 @@ async def test_output_comes_as_it_is_made_and_ends_when_the_runtime_does(rig: Ri
     ended = stream[-1]
     assert ended.data["reason"] == "RuntimeExhausted"
     assert f"session/{rig.namespace}/" in ended.data["message"]
-    assert len([event for event in stream if event.name == "output"]) > 10
+    assert len([event for event in stream if event.name == "output"]) > 3
     usage = await rig.usage(stream[0].data["id"])
     assert 1_500 < usage.spent.runtime_ms <= 2_000
     assert usage.overrun == Amount()
@@ -154,7 +154,7 @@ async def test_a_caller_who_goes_away_ends_the_session(rig: Rig) -> None:
         answer.close()
     usage = await rig.ended(opened.data["id"])
     assert (usage.closed_reason, usage.closed_message) == (SessionEnd.KILLED, "its caller went away")
-    assert usage.spent.runtime_ms < 10_000
+    assert usage.spent.runtime_ms < 25_000  # of a slice of 30 s
     assert await rig.sessions_on_host() == []
 
 

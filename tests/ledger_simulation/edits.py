@@ -43,7 +43,8 @@ class Operator(Holder):
         elif what < 0.7:
             await self.client.kill(wire.Kill(path, "runs amok", "ada"))
         elif what < 0.75:
-            amount = (int(random.random() * 13) - 8) * setting.scale
+            # Where amounts are huge, a correction alone brings a total near to what holds may come to.
+            amount = (int(random.random() * 13) - 8) * setting.scale * (128 if setting.scale > 1 else 1)
             await self.client.adjust(wire.Adjust(path, pick(random, setting.resources), amount, "billed wrong", "ada"))
         elif what < 0.8:
             await self.client.accept_clock(wire.AcceptClock("the node was moved", "ada"))
