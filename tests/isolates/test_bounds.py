@@ -141,12 +141,12 @@ async def test_a_shard_that_neither_runs_nor_answers_is_killed_too() -> None:
 
 async def test_many_loads_at_once_are_not_taken_for_a_hang() -> None:
     # Not by the processor's time that they take. By the wall a shard that is not let run for long is lost all the same.
-    async with a_host(AMBIT_STALL_MS="60000") as host:
+    async with a_host(AMBIT_STALL_MS="60000", AMBIT_HANG_MS="2000") as host:
         await _many_loads(host)
 
 
 async def _many_loads(host: Host) -> None:
-    functions = [f"function f{n}(a) {{ return [a, {n}].map((each) => each * 2); }} f{n}(1);" for n in range(4_000)]
+    functions = [f"function f{n}(a) {{ return [a, {n}].map((each) => each * 2); }} f{n}(1);" for n in range(8_000)]
     heavy = await host.put_code("\n".join([*functions, HELLO]))
     shards = host.shard_pids()
 

@@ -68,6 +68,8 @@ class Books:
             match op, result:
                 case _, wire.Refused(reason=wire.RefusalReason.HOLD_EXPIRED | wire.RefusalReason.STORAGE_FULL):
                     pass  # that was its own, and it knows; that is kept once there is room, if the ledger lives so long
+                case _, wire.Refused(reason=wire.RefusalReason.RESTORE_PENDING):
+                    pass  # to its caller the ledger is away, and nothing is journalled before it is resumed
                 case wire.Reserve(), wire.Refused() | wire.Wait() if MARK in op.id:
                     self.denied[op.id] = result
                 case _:

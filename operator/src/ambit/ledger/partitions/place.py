@@ -72,6 +72,8 @@ class Place:
         self.refusals = Refusals()
         """Why it could not be taken."""
         self.trouble = Trouble()
+        self._last_epoch = 0
+        """Of this ledger's last term, or the one that it was to follow, where it came to none."""
         self._failed: str | None = None
         """Why its last term came to nothing; None: it did not, or it has been written well since."""
         self.defect: BaseException | None = None
@@ -153,6 +155,7 @@ class Place:
         if replay is None:
             return
         self._source.expected = standing
+        self._last_epoch = standing.epoch
         self._stopping = False
         self._term = asyncio.create_task(self._write(replay, events), name=f"partition {self.number}: writing")
         self._term.add_done_callback(self._ended)
@@ -174,6 +177,7 @@ class Place:
             await term.run(replay, began)
             self._replay = writer.left()
         except JournalError as error:
+            self._last_epoch = max(self._last_epoch, writer.epoch)
             if self.refusals.last is None:
                 log.warning("no longer the writer", extra={"fields": self._fields(error)})
             self._failed = None if isinstance(error, Fenced) else str(error)  # fenced: another writes it, and well
@@ -201,8 +205,10 @@ class Place:
             self.writer.stop()
         metrics.LEDGER_HANDOVERS.inc()
 
-    def leave_if_unable(self, *, is_mine: bool, others: bool) -> None:
+    def leave_if_unable(self, standing: Standing, *, is_mine: bool, others: bool) -> None:
         """Leaves it to others for a while, where this ledger is its choice and cannot write it."""
+        if not self.is_written and standing.epoch > self._last_epoch:
+            self._failed = None  # another has taken it since, as where this ledger was stopped for long
         tried = (self.is_written and not self._stopping) or self._failed is not None
         gives_up = self.trouble.look(is_mine=is_mine, answers=self.answers, tried=tried, others=others, now_s=_now_s())
         if gives_up:

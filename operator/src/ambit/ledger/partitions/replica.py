@@ -184,7 +184,7 @@ class Replica:
                 elif choice not in (self._url, None):
                     place.hand_over()
                 others = any(place.number not in unable[url] for url in urls if url != self._url)
-                place.leave_if_unable(is_mine=choice == self._url, others=others)
+                place.leave_if_unable(standing, is_mine=choice == self._url, others=others)
         followed = [place for place in self._places if not place.is_written]
         metrics.LEDGER_FOLLOWED.set(len(followed))
         metrics.LEDGER_STANDBY_LAG.set(sum(place.lag(sight.standings[place.number]) for place in followed))

@@ -3,8 +3,8 @@
 Whoever is the first choice and alive would keep a partition from all others for as long as it fails to write it.
 """
 
-GIVE_UP_S = 5.0
-"""How long it tries, while others could: less than a client waits for its answer."""
+GIVE_UP_S = 15.0
+"""How long it tries, while others could. A busy machine takes seconds to begin a term, and nothing is wrong with it."""
 LEFT_S = 600.0
 """How long it then leaves the partition to them. Each trial takes it from whoever writes it well meanwhile."""
 STEADY_S = 10.0
