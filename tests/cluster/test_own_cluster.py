@@ -44,7 +44,7 @@ def test_all_of_it_becomes_ready_and_is_run_by_who_may(cluster: Cluster, prefix:
     cluster.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump_all(manifests))
 
     def reason() -> str:
-        conditions = cluster.get("modelroute", "smart", "--namespace", platform)["status"].get("conditions", [])
+        conditions = cluster.get("modelroute", "smart", "--namespace", platform).get("status", {}).get("conditions", [])
         return next((each["reason"] for each in conditions if each["type"] == "Ready"), "")
 
     cluster.wait("without its Secret the route says so", lambda: reason() == "SecretMissing")
