@@ -11,6 +11,7 @@ from ambit.ledger.sessions import Ending, Session
 from ambit.ledger.state import State
 from ambit.ledger.state_of_sessions import FOLD_AFTER_MS, is_idle
 from ambit.ledger.step import Step
+from ambit.ledger.timers import NEVER
 from ambit.ledger.views import session_usage
 from ambit.telemetry.reasons import SessionEnd
 
@@ -19,7 +20,7 @@ def next_due_ms(state: State) -> int:
     """When something may fall due next; far away, if nothing will."""
     if state.doomed:
         return state.now_ms
-    return min(state.expiries.next_ms, state.session_timers.next_ms, state.wake_timers.next_ms)
+    return min(state.expiries.next_ms, state.session_timers.next_ms, _next_wake_ms(state))
 
 
 def fall_due(step: Step, at_most: int) -> None:
@@ -36,8 +37,13 @@ def fall_due(step: Step, at_most: int) -> None:
         for account in state.session_timers.due(now_ms, at_most):
             if account.session is not None and state.accounts.get(account.path) is account:
                 _look_at(step, account, account.session)
-    if state.wake_timers.next_ms <= now_ms:
+    if _next_wake_ms(state) <= now_ms:
         wake_due(step, at_most)
+
+
+def _next_wake_ms(state: State) -> int:
+    """None wakes before it is known what was spent since a backup: there may be no room for it."""
+    return NEVER if state.restore_pending else state.wake_timers.next_ms
 
 
 def _look_at(step: Step, account: Account, session: Session) -> None:
