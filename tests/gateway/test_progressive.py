@@ -102,6 +102,15 @@ async def agents(tenant: Tenant, count: int = AGENTS, first: int = 0) -> list[st
     return [await tenant.open(name=f"s-{first + number}") for number in range(count)]
 
 
+async def done(tenant: Tenant, count: int, first: int = 0) -> None:
+    """Ends sessions of agents. What is held ahead for their next calls would be room that others hold."""
+    ledger = tenant.gateway.ledger
+    for number in range(first, first + count):
+        await ledger.kill(wire.Kill(tenant.session(f"s-{number}"), "it is done", "test"))
+    while (await ledger.usage(wire.GetUsage(tenant.budget))).held != Amount():  # noqa: ASYNC110 -- there is no event
+        await asyncio.sleep(0.01)
+
+
 async def a_team(gateway: Gateway, output: int, terms: dict[str, str], limit: Limit | None = None) -> Tenant:
     return await gateway.tenant(
         limit or tokens(WORTH_FOUR),
@@ -171,11 +180,7 @@ async def test_whoever_was_cut_for_a_limit_is_refused_what_little_would_fit_unti
     tenant = await a_team(paced, ASKED, SHOWN, tokens(limit))
     for token in await agents(tenant, 4):
         assert await ask(tenant, token, USED) == Answer(200, "length", True)
-    # What is held ahead for their next calls would be room that others hold: a wait, and no limit that is spent.
-    for number in range(4):
-        await paced.ledger.kill(wire.Kill(tenant.session(f"s-{number}"), "it is done", "test"))
-    while (await paced.ledger.usage(wire.GetUsage(tenant.budget))).held != Amount():  # noqa: ASYNC110 -- the ledger has no event of it
-        await asyncio.sleep(0.01)
+    await done(tenant, 4)
     token = await tenant.open(name="s-cut")
     assert await ask(tenant, token) == Answer(200, "length", True)
     usage = await nothing_is_overspent(tenant)
@@ -194,8 +199,10 @@ async def test_a_call_for_which_there_never_will_be_room_is_limited_by_its_provi
     for token in await agents(tenant, 4):
         assert await ask(tenant, token, USED) == Answer(200, "length", True)
     left = 100_000 - 4 * (INPUT + USED) - 200
+    await done(tenant, 4)
     tokens_of = await agents(tenant, first=4, count=2)
     assert await ask(tenant, tokens_of[0]) == Answer(200, "stop", True)
+    await done(tenant, 1, first=4)
     assert await ask(tenant, tokens_of[1]) == Answer(200, "length", True)
     assert left - ASKED - 200 <= tenant.received[-1].json["max_tokens"] <= left - ASKED
     await nothing_is_overspent(tenant)
